@@ -1,0 +1,79 @@
+/*
+ * guest/client: the host's side of the wall to a guest. It speaks to the agent through the VMM's vsock socket; every
+ * length is bounded and every answer has a deadline, because the guest is hostile.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+/* What a guest is told when it calls at boot. Strings borrowed. */
+struct guest_config {
+        const char *hostname;
+        const char *address; /* "172.16.0.2"; NULL: no network */
+        unsigned prefix;     /* 24 */
+        const char *gateway;
+        const char *dns; /* resolver written to resolv.conf; NULL: leave */
+        const char *const
+                *authorized_keys; /* lines for /root/.ssh/authorized_keys; NULL-terminated, may be NULL */
+        const char *git_name, *git_email; /* root's identity; NULL: leave */
+        const char *root_device;          /* "/dev/vda" */
+        const char *work_device;          /* "/dev/vdb", mounted at /root; NULL: none */
+        uint64_t real_ns;                 /* the host's clock; 0: leave */
+};
+
+struct guest_hello {
+        char boot_id[40];
+        char agent_version[32];
+        uint32_t protocol;
+};
+
+/*
+ * Call before the VM starts: listens where the VMM delivers a guest's call to the boot port (<uds>_<port>). Returns the
+ * descriptor or -code.
+ */
+int guest_listen_boot(const char *vsock_uds, struct err *err);
+/*
+ * Accepts the guest's call on that descriptor, sends the configuration, returns when the guest has applied
+ * it and its agent serves (ready). ETIMEDOUT after timeout_ms, EBADMSG when it does not speak our protocol,
+ * ECANCELED when stop_fd (pidfd of the VMM, or FD_NONE) becomes readable: the VMM ended.
+ */
+int guest_accept_boot(int listener, int stop_fd, const struct guest_config *config, uint64_t timeout_ms,
+                      struct guest_hello *ret_hello, struct err *err);
+
+/* CONNECT to the agent of a running VM. Returns a connected stream descriptor (owned by the caller) or -code. */
+int guest_connect(const char *vsock_uds, uint64_t timeout_ms, struct err *err);
+
+/* All below take a fresh descriptor of guest_connect, use it up and leave it to the caller to close. */
+
+struct guest_exec {
+        const char *const *argv; /* NULL-terminated; NULL: root's login shell */
+        const char *const *env;  /* "K=V", added to the login environment; NULL-terminated, may be NULL */
+        const char *folder;      /* NULL: root's home */
+        bool login_shell; /* wrap: bash -lc (sh -lc where there is no bash), mise exec where there is mise */
+        bool terminal;
+        unsigned rows, columns; /* with terminal */
+        const char *term;       /* value of TERM; NULL: "xterm-256color" */
+        int stdin_fd;           /* borrowed; FD_NONE: end of input at once */
+        int stdout_fd, stderr_fd;
+        int signal_fd; /* signalfd whose signals are forwarded, SIGWINCH resizing; FD_NONE: none */
+};
+/* Runs to its end: exit status 0..255, 128 + n when signal n ended it, or -code (ECONNRESET: the VM went away). */
+int guest_exec(int fd, const struct guest_exec *exec, struct err *err);
+
+/* The agent unpacks a tar stream (ustar, pax) read from tar_fd below folder, made when missing. */
+int guest_tar_in(int fd, const char *folder, int tar_fd, struct err *err);
+/* The agent packs path (pax) into tar_fd. */
+int guest_tar_out(int fd, const char *path, int tar_fd, struct err *err);
+int guest_sync(int fd, uint64_t timeout_ms, struct err *err);
+int guest_power_off(int fd, uint64_t timeout_ms,
+                    struct err *err); /* sync, then power off; returns when synced */
+int guest_set_clock(int fd, uint64_t real_ns, struct err *err);
+int guest_health(int fd, uint64_t timeout_ms, json_t **ret_health,
+                 struct err *err); /* caller owns the JSON */
+int guest_stats(int fd, uint64_t timeout_ms, json_t **ret_stats, struct err *err);
+int guest_ports(int fd, uint64_t timeout_ms, json_t **ret_ports, struct err *err);

@@ -1,0 +1,42 @@
+/*
+ * network/: addresses, taps, NAT policy. One bridge, an address a VM, a tap a VM; the kernel work is done by the root
+ * helper. It never runs programs.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct network_settings {
+        const char *helper_socket;
+        const char *bridge;    /* "br-fc" */
+        const char *bridge_ip; /* "172.16.0.1" */
+        unsigned prefix;       /* 24 */
+};
+
+#define NETWORK_ADDRESS_MAX 16
+#define NETWORK_MAC_MAX     18
+#define NETWORK_TAP_MAX     16
+
+/*
+ * The lowest free guest address of the range after the bridge's own, not in taken (n strings). ENOSPC
+ * "address range ... used up" names the range and the key to change.
+ */
+int network_pick_address(const struct network_settings *settings, const char *const *taken, unsigned n,
+                         char ret_address[NETWORK_ADDRESS_MAX], struct err *err);
+/* 06:00:<address>: locally administered, unicast. */
+int network_mac_of(const char *address, char ret_mac[NETWORK_MAC_MAX], struct err *err);
+/* "tap-fc-" + 8 hex digits of the VM's id. */
+void network_tap_of(const char *vm_id, char ret_tap[NETWORK_TAP_MAX]);
+
+/*
+ * Bridge, tap in it (port isolated, MAC and address pinned), NAT when wanted. *ret_tap_fd is the open tap, owned by the
+ * caller. op_id is forwarded to the helper.
+ */
+int network_attach(const struct network_settings *settings, const char *tap, const char *address, bool nat,
+                   int *ret_tap_fd, struct err *err);
+/* Tap and NAT go; missing ones are success. */
+int network_detach(const struct network_settings *settings, const char *tap, const char *address,
+                   struct err *err);

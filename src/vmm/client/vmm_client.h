@@ -1,0 +1,105 @@
+/*
+ * vmm/client: finds, starts, configures and watches a VMM through Firecracker's HTTP API, whichever VMM it is. Nothing
+ * above this folder knows which one runs.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+enum vmm_kind {
+        VMM_FIRECRACKER,
+        VMM_QEMU,
+        VMM_N_KINDS
+};
+enum vmm_choice {
+        VMM_CHOICE_AUTO,
+        VMM_CHOICE_FIRECRACKER,
+        VMM_CHOICE_QEMU,
+        VMM_N_CHOICES
+};
+
+const char *vmm_kind_name(enum vmm_kind kind);                           /* "firecracker", "qemu" */
+int vmm_choice_from_name(const char *name, enum vmm_choice *ret_choice); /* "auto", ...; -EINVAL */
+
+/* Owned strings. */
+struct vmm {
+        enum vmm_kind kind;
+        char *path;       /* the program */
+        char version[32]; /* "1.14.1" */
+        bool accelerated; /* KVM */
+};
+void vmm_done(struct vmm *vmm);
+
+struct vmm_search {
+        enum vmm_choice choice;
+        const char *firecracker_path; /* config firecracker_bin; NULL: PATH */
+        const char *qemu_path;        /* our banger-qemu; NULL: beside the running program, then PATH */
+};
+/* Auto: Firecracker when /dev/kvm opens and the version is at least 1.5.0 (S-213), else banger-qemu. */
+int vmm_find(const struct vmm_search *search, struct vmm *ret_vmm, struct err *err);
+
+struct vmm_version {
+        unsigned major, minor, patch;
+};
+/* From the output of `firecracker --version` (S-215, S-216). */
+int vmm_version_parse(const char *output, struct vmm_version *ret_version, struct err *err);
+int vmm_version_compare(const struct vmm_version *a, const struct vmm_version *b);
+extern const struct vmm_version vmm_version_minimum; /* 1.5.0 */
+extern const struct vmm_version vmm_version_tested;
+
+struct vmm_drive {
+        const char *id; /* "rootfs" */
+        const char *path;
+        bool is_root, read_only;
+};
+
+/* Everything a VM needs from its VMM. Strings borrowed. */
+struct vmm_machine {
+        const char *id;
+        unsigned vcpu;
+        uint64_t memory_mib;
+        const char *kernel_path;
+        const char *initrd_path;
+        const char *boot_args;
+        const struct vmm_drive *drives;
+        size_t n_drives;
+        const char *tap; /* NULL: no network */
+        int tap_fd; /* handed to banger-qemu, which may not be allowed to open /dev/net/tun; FD_NONE: open by name */
+        const char *mac;
+        uint32_t guest_cid;
+        const char *vsock_path;
+        const char *api_path;
+        const char *log_path; /* VMM's own messages; opened for appending */
+        const char *
+                console_path; /* guest's serial console; opened for appending, bounded by the VMM where it can */
+};
+
+struct vmm_process {
+        pid_t pid;
+        int pidfd;           /* owned by the caller */
+        uint64_t start_time; /* field 22 of /proc/pid/stat, proves the pid is still this process */
+};
+
+/*
+ * Starts the VMM in its own session with only the descriptors it needs and waits until its API answers. On failure
+ * nothing runs and no socket file is left.
+ */
+int vmm_launch(const struct vmm *vmm, const struct vmm_machine *machine, uint64_t timeout_ms,
+               struct vmm_process *ret_process, struct err *err);
+/* Puts the configuration in Firecracker's order. The VMM's own error text reaches err. */
+int vmm_configure(const struct vmm *vmm, const struct vmm_machine *machine, struct err *err);
+int vmm_start(const char *api_path, struct err *err);
+int vmm_pause(const char *api_path, struct err *err);
+int vmm_resume(const char *api_path, struct err *err);
+/* GET /: is it the VMM of this id, and in which state ("Not started", "Running", "Paused"). */
+int vmm_ask(const char *api_path, char ret_id[65], char ret_state[16], struct err *err);
+
+/* True when process pid still is the one recorded; then *ret_pidfd is owned by the caller. */
+bool vmm_process_is_alive(pid_t pid, uint64_t start_time, int *ret_pidfd);
+/* SIGKILL and wait at most timeout_ms for the end. A process that is gone is success. */
+int vmm_process_kill(int pidfd, uint64_t timeout_ms, struct err *err);
