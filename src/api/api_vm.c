@@ -1,0 +1,96 @@
+#include "api/api_vm.h"
+
+#include "base/size.h"
+
+#define MEMORY_MIN_MIB 64
+#define MEMORY_MAX_MIB (UINT64_C(1) << 20)
+#define VCPU_MAX       32 /* Firecracker's limit: src/cpu_config, MAX_SUPPORTED_VCPUS */
+
+static const struct rpc_field create_params[] = {
+        RPC_FIELD(struct vm_create_params, name, "name of the new vm (default: a generated one)",
+                  .sense = RPC_VM_NAME),
+        RPC_FIELD(struct vm_create_params, image, "image to start from", .sense = RPC_IMAGE_NAME),
+        RPC_FIELD(struct vm_create_params, kernel, "kernel to boot (default: the image's)",
+                  .sense = RPC_KERNEL_NAME),
+        RPC_FIELD(struct vm_create_params, vcpu, "virtual processors", .min = 1, .max = VCPU_MAX),
+        RPC_FIELD(struct vm_create_params, memory, "memory, as 2G or 512M", .sense = RPC_MIB,
+                  .min = MEMORY_MIN_MIB, .max = MEMORY_MAX_MIB),
+        RPC_FIELD(struct vm_create_params, disk_size, "size of the work disk (/root), as 8G",
+                  .sense = RPC_BYTES, .min = 16 * MIB, .max = UINT64_C(16) << 40),
+        RPC_FIELD(struct vm_create_params, nat, "let the vm reach the network outside"),
+        RPC_FIELD(struct vm_create_params, no_start, "make it, but leave it stopped"),
+        RPC_END,
+};
+
+static const struct rpc_field ref_params[] = {
+        RPC_FIELD(struct vm_ref_params, vm, "vm: name, id or the start of an id", .required = true,
+                  .sense = RPC_VM_REF),
+        RPC_END,
+};
+
+static const struct rpc_field kill_params[] = {
+        RPC_FIELD(struct vm_kill_params, vm, "vm: name, id or the start of an id", .required = true,
+                  .sense = RPC_VM_REF),
+        RPC_FIELD(struct vm_kill_params, signal, "signal for the VMM (default KILL)",
+                  .sense = RPC_SIGNAL_NAME),
+        RPC_END,
+};
+
+static const struct rpc_field workspace_record_params[] = {
+        RPC_FIELD(struct vm_workspace_record_params, vm, "vm: name, id or the start of an id",
+                  .required = true, .sense = RPC_VM_REF),
+        RPC_FIELD(struct vm_workspace_record_params, guest_path, "where the workspace is in the guest",
+                  .required = true, .sense = RPC_GUEST_PATH),
+        RPC_FIELD(struct vm_workspace_record_params, host_path, "the repository it came from",
+                  .required = true, .sense = RPC_HOST_PATH),
+        RPC_FIELD(struct vm_workspace_record_params, head, "commit of the repository's HEAD",
+                  .required = true),
+        RPC_END,
+};
+
+static const struct rpc_field no_params[] = { RPC_END };
+
+#define VM_REF_METHOD(text_name, text, ...)                                                      \
+        {                                                                                        \
+                .name = (text_name), .doc = (text), .params_size = sizeof(struct vm_ref_params), \
+                .params = ref_params, __VA_ARGS__                                                \
+        }
+
+const struct rpc_method api_vm_create = {
+        .name = "vm.create",
+        .doc = "Create a virtual machine and start it.",
+        .params_size = sizeof(struct vm_create_params),
+        .params = create_params,
+        .streams = true,
+};
+const struct rpc_method api_vm_start =
+        VM_REF_METHOD("vm.start", "Start a stopped virtual machine.", .streams = true);
+const struct rpc_method api_vm_stop =
+        VM_REF_METHOD("vm.stop", "Stop a virtual machine; what its guest wrote is kept.", .streams = true);
+const struct rpc_method api_vm_restart =
+        VM_REF_METHOD("vm.restart", "Stop a virtual machine and start it again.", .streams = true);
+const struct rpc_method api_vm_kill = {
+        .name = "vm.kill",
+        .doc = "End a virtual machine at once, without asking its guest.",
+        .params_size = sizeof(struct vm_kill_params),
+        .params = kill_params,
+};
+const struct rpc_method api_vm_delete = VM_REF_METHOD(
+        "vm.delete", "Stop a virtual machine and remove its disks; this cannot be undone.", .streams = true);
+const struct rpc_method api_vm_list = {
+        .name = "vm.list",
+        .doc = "List the virtual machines.",
+        .params = no_params,
+        .is_quiet = true,
+};
+const struct rpc_method api_vm_show = VM_REF_METHOD("vm.show", "Show one virtual machine.", .is_quiet = true);
+const struct rpc_method api_vm_connect = VM_REF_METHOD(
+        "vm.connect", "Open a connection to a running guest's agent.", .n_fds_out = 1, .is_quiet = true);
+const struct rpc_method api_vm_logs =
+        VM_REF_METHOD("vm.logs", "Open the logs of a virtual machine.", .n_fds_out = 2, .is_quiet = true);
+const struct rpc_method api_vm_workspace_record = {
+        .name = "vm.workspace.record",
+        .doc = "Record which repository a virtual machine holds a copy of.",
+        .params_size = sizeof(struct vm_workspace_record_params),
+        .params = workspace_record_params,
+};
