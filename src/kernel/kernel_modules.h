@@ -1,0 +1,41 @@
+/*
+ * Which modules a guest needs, and in which order they load. What depends on what is read from the modules themselves
+ * (modinfo(8)): modules.dep is made by depmod when a package is configured, so an unpacked package has none.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+#include "kernel/kernel_store.h"
+
+struct kernel_module_need {
+        const char *name; /* with _ for -, as lsmod(8) shows it */
+        bool is_required; /* false: taken when the kernel has it */
+};
+
+/* What every guest needs: a disk, a network, vsock, ext4. */
+extern const struct kernel_module_need kernel_module_needs[];
+extern const size_t kernel_n_module_needs;
+
+struct kernel_module {
+        char *name; /* owned */
+        char *data; /* owned; decompressed */
+        size_t n;
+};
+
+struct kernel_modules {
+        struct kernel_module *modules; /* in loading order; owned */
+        unsigned n;
+};
+
+/*
+ * folder is lib/modules/<version>. ENOENT names the module that is neither there nor in modules.builtin, ELOOP a circle of
+ * dependencies, EBADMSG a damaged module.
+ */
+int kernel_modules_collect(const char *folder, const struct kernel_module_need *needs, size_t n_needs,
+                           const struct kernel_progress *progress, struct kernel_modules *ret_modules,
+                           struct err *err);
+void kernel_modules_done(struct kernel_modules *modules);
+#define scoped_kernel_modules __attribute__((__cleanup__(kernel_modules_done)))
