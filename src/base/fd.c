@@ -150,7 +150,7 @@ int fd_unix_listen(const char *path, mode_t mode, int backlog)
         return take_fd(&sock);
 }
 
-int fd_unix_connect(const char *path)
+static int unix_connect(const char *path, int flags)
 {
         scoped_close int dir = FD_NONE, sock = FD_NONE;
         struct sockaddr_un address;
@@ -158,12 +158,22 @@ int fd_unix_connect(const char *path)
 
         if (r < 0)
                 return r;
-        sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
         if (sock < 0)
                 return -errno;
         if (connect(sock, (const struct sockaddr *) &address, sizeof(address)) < 0)
                 return -errno;
         return take_fd(&sock);
+}
+
+int fd_unix_connect(const char *path)
+{
+        return unix_connect(path, 0);
+}
+
+int fd_unix_connect_now(const char *path)
+{
+        return unix_connect(path, SOCK_NONBLOCK);
 }
 
 int fd_unix_pair(int ret_fds[2])

@@ -28,6 +28,8 @@ int fd_wait(int fd, short events, int timeout_ms);
  */
 int fd_unix_listen(const char *path, mode_t mode, int backlog);
 int fd_unix_connect(const char *path);
+/* Without waiting for room in the listener's backlog (-EAGAIN when it is full). The descriptor is non-blocking. */
+int fd_unix_connect_now(const char *path);
 int fd_unix_pair(int ret_fds[2]);
 
 /* SO_PEERCRED. -ENOTSOCK or -EOPNOTSUPP when it is not a UNIX socket (S-027). */
