@@ -40,6 +40,11 @@ struct vmm_search {
         const char *firecracker_path; /* config firecracker_bin; NULL: PATH */
         const char *qemu_path;        /* our banger-qemu; NULL: beside the running program, then PATH */
 };
+/*
+ * The path of banger-qemu, which belongs to this very build: beside the running program (build and installation
+ * put them together), else in PATH. Owned by the caller, NULL when it is nowhere.
+ */
+char *vmm_qemu_find(void);
 /* Auto: Firecracker when /dev/kvm opens and the version is at least 1.5.0 (S-213), else banger-qemu. */
 int vmm_find(const struct vmm_search *search, struct vmm *ret_vmm, struct err *err);
 
@@ -49,8 +54,33 @@ struct vmm_version {
 /* From the output of `firecracker --version` (S-215, S-216). */
 int vmm_version_parse(const char *output, struct vmm_version *ret_version, struct err *err);
 int vmm_version_compare(const struct vmm_version *a, const struct vmm_version *b);
-extern const struct vmm_version vmm_version_minimum; /* 1.5.0 */
-extern const struct vmm_version vmm_version_tested;
+extern const struct vmm_version vmm_version_minimum;  /* 1.5.0 */
+extern const struct vmm_version vmm_version_tested;   /* 1.14.1, which the smoke suite runs against (S-214) */
+extern const struct vmm_version vmm_version_promised; /* 1.16.1 */
+
+/* Where a version lies between them. */
+enum vmm_support {
+        VMM_SUPPORT_TOO_OLD, /* refused (S-213) */
+        VMM_SUPPORT_TESTED,  /* minimum to tested */
+        VMM_SUPPORT_PROMISED, /* above tested, in a release that Firecracker's versioning promises to serve as well */
+        VMM_SUPPORT_UNKNOWN, /* newer than every release known to this program */
+        VMM_N_SUPPORTS
+};
+enum vmm_support vmm_version_support(const struct vmm_version *version);
+
+/* How a program is run and its standard output taken: 0, or -code. A test puts its own in place (S-217). */
+struct vmm_runner {
+        int (*run)(const char *const *argv, char **ret_output, struct err *err);
+};
+extern const struct vmm_runner vmm_runner_real;
+/* Runs `program --version`. */
+int vmm_version_query(const struct vmm_runner *runner, const char *program, struct vmm_version *ret_version,
+                      struct err *err);
+
+/* May this process use KVM: 0, or -errno of opening /dev/kvm. */
+int vmm_kvm_check(void);
+/* Where name would be executed from by PATH; owned by the caller, NULL when nowhere. A name with a slash is itself. */
+char *vmm_program_find(const char *name);
 
 struct vmm_drive {
         const char *id; /* "rootfs" */
