@@ -27,11 +27,13 @@ int priv_check_interface(const char *name, struct err *err)
         size_t n = strlen(name);
 
         if (n == 0 || n >= IFNAMSIZ || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-                return err_set(err, EINVAL, OP, "'" SHOWN "' is not an interface name (1 to 15 characters)", name);
+                return err_set(err, EINVAL, OP, "'" SHOWN "' is not an interface name (1 to 15 characters)",
+                               name);
         for (const char *c = name; *c; c++)
                 if (*c <= ' ' || *c >= 0x7f || strchr("/:%", *c))
                         return err_set(err, EINVAL, OP,
-                                       "'" SHOWN "' is not an interface name (no space, '/', ':' or '%%')", name);
+                                       "'" SHOWN "' is not an interface name (no space, '/', ':' or '%%')",
+                                       name);
         return 0;
 }
 
@@ -57,14 +59,15 @@ int priv_check_tap(const char *name, struct err *err)
         for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
                 if (text_starts_with(name, prefixes[i]) && name[strlen(prefixes[i])] != '\0')
                         return 0;
-        return err_set(err, EINVAL, OP, "tap '" SHOWN "' is not one of banger's (tap-fc-... or tap-pool-...)", name);
+        return err_set(err, EINVAL, OP, "tap '" SHOWN "' is not one of banger's (tap-fc-... or tap-pool-...)",
+                       name);
 }
 
 int priv_check_cidr(uint32_t cidr, struct err *err)
 {
         if (cidr < CIDR_MIN || cidr > CIDR_MAX)
-                return err_set(err, EINVAL, OP, "cidr: %u is not a prefix length from %d to %d", cidr, CIDR_MIN,
-                               CIDR_MAX);
+                return err_set(err, EINVAL, OP, "cidr: %u is not a prefix length from %d to %d", cidr,
+                               CIDR_MIN, CIDR_MAX);
         return 0;
 }
 
@@ -126,7 +129,8 @@ int priv_check_network(const struct priv_network *network, struct err *err)
         mask = mask_of(network->cidr);
         if (!is_private(address & mask) || !is_private(address | ~mask))
                 return err_set(err, EINVAL, OP,
-                               "bridge_ip: %s/%u is not within a private range (10/8, 172.16/12, 192.168/16, 100.64/10)",
+                               "bridge_ip: %s/%u is not within a private range (10/8, 172.16/12, 192.168/16, "
+                               "100.64/10)",
                                network->bridge_ip, network->cidr);
         if (!is_host(address, network->cidr))
                 return err_set(err, EINVAL, OP, "bridge_ip: %s is not a host's address in a /%u",
@@ -171,8 +175,8 @@ int priv_check_mac(const char *text, uint8_t ret_mac[PRIV_MAC_BYTES], struct err
                 ret_mac[i] = (uint8_t) ((unsigned) high << 4 | (unsigned) low);
         }
         if (!is_right || (ret_mac[0] & MAC_GROUP) || !(ret_mac[0] & MAC_LOCALLY))
-                return err_set(err, EINVAL, OP, "mac: '" SHOWN "' is not a locally administered unicast address",
-                               text);
+                return err_set(err, EINVAL, OP,
+                               "mac: '" SHOWN "' is not a locally administered unicast address", text);
         return 0;
 }
 
@@ -206,5 +210,6 @@ int priv_check_signal(const char *name, int *ret_signal, struct err *err)
                         return 0;
                 }
         return err_set(err, EINVAL, OP,
-                       "signal: '" SHOWN "' is not one of TERM, KILL, INT, HUP, QUIT, USR1, USR2, ABRT", name);
+                       "signal: '" SHOWN "' is not one of TERM, KILL, INT, HUP, QUIT, USR1, USR2, ABRT",
+                       name);
 }

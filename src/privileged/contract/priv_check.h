@@ -6,9 +6,7 @@
  */
 #pragma once
 
-#include <netinet/in.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 #include "base/err.h"
 

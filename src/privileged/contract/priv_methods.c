@@ -2,11 +2,6 @@
 
 static const struct rpc_field nothing[] = { RPC_END };
 
-static const struct rpc_field ping_reply[] = {
-        RPC_FIELD(struct priv_ping_reply, version, "version of the helper", .required = true),
-        RPC_END,
-};
-
 static const struct rpc_field ensure_bridge_params[] = {
         RPC_FIELD(struct priv_ensure_bridge_params, bridge, "br-fc or br-fc-...", .required = true),
         RPC_FIELD(struct priv_ensure_bridge_params, bridge_ip, "the host's address on it", .required = true),
@@ -49,21 +44,22 @@ static const struct rpc_field signal_process_params[] = {
 };
 
 /* clang-format off */
-#define METHOD(word, text, params_, reply_, ...) \
+#define METHOD(word, text, fields, ...) \
         { .name = "priv." #word, .doc = (text), .params_size = sizeof(struct priv_##word##_params), \
-          .params = (params_), .reply = (reply_), __VA_ARGS__ }
+          .params = (fields), __VA_ARGS__ }
 
 const struct rpc_method priv_methods[PRIV_N_METHODS] = {
-        [PRIV_PING]           = METHOD(ping, "Answer with the helper's version.", nothing, ping_reply),
+        [PRIV_PING]           = METHOD(ping, "Answer with the helper's version.", nothing, .is_quiet = true),
         [PRIV_ENSURE_BRIDGE]  = METHOD(ensure_bridge, "Create the bridge, give it its address, set it up.",
-                                       ensure_bridge_params, nothing),
+                                       ensure_bridge_params, .is_quiet = true),
         [PRIV_CREATE_TAP]     = METHOD(create_tap, "Create a tap in the bridge and pass it back open.",
-                                       create_tap_params, nothing, .fds_out = 1),
+                                       create_tap_params, .n_fds_out = 1, .is_quiet = true),
         [PRIV_DELETE_TAP]     = METHOD(delete_tap, "Remove a tap and what was allowed to its guest.",
-                                       delete_tap_params, nothing),
+                                       delete_tap_params, .is_quiet = true),
         [PRIV_ENSURE_NAT]     = METHOD(ensure_nat, "Let a guest out to other networks, or not.",
-                                       ensure_nat_params, nothing),
-        [PRIV_KILL_PROCESS]   = METHOD(kill_process, "Send KILL to a VMM.", kill_process_params, nothing),
-        [PRIV_SIGNAL_PROCESS] = METHOD(signal_process, "Send a signal to a VMM.", signal_process_params, nothing),
+                                       ensure_nat_params, .is_quiet = true),
+        [PRIV_KILL_PROCESS]   = METHOD(kill_process, "Send KILL to a VMM.", kill_process_params, .is_quiet = true),
+        [PRIV_SIGNAL_PROCESS] = METHOD(signal_process, "Send a signal to a VMM.", signal_process_params,
+                                       .is_quiet = true),
 };
 /* clang-format on */

@@ -1,5 +1,5 @@
 /*
- * The closed list of requests to the root helper: names, parameters, replies. Both ends read the same table; a method
+ * The closed list of requests to the root helper: names and parameters. Both ends read the same table; a method
  * that is not in it does not exist.
  */
 #pragma once
@@ -23,15 +23,8 @@ enum priv_method {
 /* Indexed by enum priv_method. */
 extern const struct rpc_method priv_methods[PRIV_N_METHODS];
 
-/* All a helper needs from its sender fits; more is refused before it is read. */
-#define PRIV_MESSAGE_MAX 4096
-
 struct priv_ping_params {
         bool unused; /* C has no empty struct */
-};
-
-struct priv_ping_reply {
-        const char *version;
 };
 
 struct priv_ensure_bridge_params {
