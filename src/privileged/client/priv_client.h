@@ -1,0 +1,31 @@
+/*
+ * The near side of the root helper: a function a method. Values are checked here too, so that a slip of ours is told
+ * where it was made. The op id of the log (log_set_op_id) goes along, so both logs have one id (S-093).
+ *
+ * All return 0 or -code; ENOENT or ECONNREFUSED also when no helper listens on socket. Borrowed strings throughout.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "privileged/contract/priv_check.h"
+
+/* Is the helper there and does it take us? *ret_version is the caller's; NULL when not wanted. */
+int priv_ping(const char *socket, char **ret_version, struct err *err);
+int priv_ensure_bridge(const char *socket, const struct priv_network *network, struct err *err);
+
+struct priv_tap {
+        const char *name;
+        struct priv_network network;
+        const char *guest_ip; /* both NULL: for the pool */
+        const char *mac;
+};
+/* *ret_fd is the open tap, the caller's (virtio-net header on, one queue). EBUSY while somebody has it open. */
+int priv_create_tap(const char *socket, const struct priv_tap *tap, int *ret_fd, struct err *err);
+/* A missing one is success. What its guest was allowed goes with it. */
+int priv_delete_tap(const char *socket, const char *tap, struct err *err);
+int priv_ensure_nat(const char *socket, const char *guest_ip, const char *tap, bool enable, struct err *err);
+/* ENOENT: the process is gone. EPERM: it is not a VMM of banger. */
+int priv_kill_process(const char *socket, uint32_t pid, struct err *err);
+int priv_signal_process(const char *socket, uint32_t pid, const char *signal, struct err *err);
