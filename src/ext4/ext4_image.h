@@ -11,16 +11,18 @@
 #include "base/err.h"
 
 struct ext4_options {
-        uint64_t size;     /* bytes of the file system; 0: content x 1.5, at least 1 GiB (from_tar only) */
-        const char *label; /* at most 16 bytes; NULL: none */
-        uint8_t uuid[16];  /* all zero: random */
+        /* Bytes of the file system. 0 (from_tar only): content x 1.5, at least 1 GiB, when tar_fd is a file and can be
+         * read twice; 8 GiB, sparse, when it is a pipe: an ext4 cannot know its end while it is written. */
+        uint64_t size;
+        const char *label;     /* at most 16 bytes; NULL: none */
+        uint8_t uuid[16];      /* all zero: random */
         uint8_t hash_seed[16]; /* all zero: random */
         uint64_t time;         /* of creation, seconds since 1970; 0: now */
         /* Called now and then with what was read so far; a return < 0 stops with ECANCELED. NULL: nobody asks. */
         int (*progress)(void *userdata, uint64_t bytes_read, uint64_t n_entries);
         void *userdata;
-        const char *
-                only_below; /* NULL: everything; "root/": only entries below it, as the new root (work-seed) */
+        /* NULL: everything; "root/": only what is below it, as the new root (work-seed) */
+        const char *only_below;
 };
 
 struct ext4_report {
@@ -33,8 +35,10 @@ struct ext4_report {
 /*
  * Reads a tar (ustar, pax, GNU; uncompressed, gzip, xz or zstd, recognised) from tar_fd, a pipe or a file, and writes
  * image_path, which must not exist and is removed again on failure. Owners, modes, nanosecond times, xattrs, hard
- * links, symbolic links, device nodes, fifos are kept; ancestors missing in the tar are made. Memory is bounded.
- * Errors: EBADMSG (truncated or lying archive, an entry through a symbolic link, a name with ..), ENOSPC, ECANCELED.
+ * links, symbolic links, device nodes, fifos are kept; ancestors missing in the tar are made; the last entry of a name
+ * wins. Memory is bounded by 4 Mi names. An archive that ends between two entries without its end mark is accepted.
+ * Errors: EBADMSG (truncated or lying archive, an entry through a symbolic link, a name with ..), E2BIG (too many
+ * names, attributes that ext4 cannot hold), ENOSPC, ECANCELED, EEXIST. Nothing is synced to disk.
  */
 int ext4_from_tar(int tar_fd, const char *image_path, const struct ext4_options *options,
                   struct ext4_report *ret_report, struct err *err);
@@ -42,6 +46,7 @@ int ext4_from_tar(int tar_fd, const char *image_path, const struct ext4_options 
 /* An empty file system whose root belongs to 0:0 with mode 0755. */
 int ext4_make_empty(const char *image_path, const struct ext4_options *options, struct err *err);
 
-/* A new image of options->size with the tree of source_path, an image that banger wrote itself and no guest touched. */
+/* A new image of options->size with the tree of source_path, an image that banger wrote itself and no guest touched.
+ * only_below is a path inside it. ENOENT when that does not exist. */
 int ext4_copy_tree(const char *source_path, const char *image_path, const struct ext4_options *options,
                    struct err *err);
