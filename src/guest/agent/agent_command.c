@@ -1,0 +1,197 @@
+/*
+ * A login shell reads profiles (S-278); `mise exec` puts the tools of a folder on PATH (S-277). Whether mise is there is
+ * decided here, with a few access(2): a `command -v` inside the shell would be slower and could be an alias.
+ */
+#include "guest/agent/agent_command.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+
+#define LOGIN_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#define MISE_PATH  LOGIN_PATH ":/root/.local/bin"
+#define PASSWD_MAX (1U << 20)
+
+static const char *const base_env[] = { "HOME=/root", "USER=root", "LOGNAME=root", "PATH=" LOGIN_PATH };
+#define N_BASE_ENV (sizeof(base_env) / sizeof(base_env[0]))
+
+static int try_file(const char *path)
+{
+        struct stat st;
+
+        if (stat(path, &st) < 0)
+                return -errno;
+        if (S_ISDIR(st.st_mode))
+                return -EISDIR;
+        return access(path, X_OK) < 0 ? -errno : 0;
+}
+
+/* execvp(3)'s search. The file, owned by the caller, or NULL with *ret_error: EACCES beats ENOENT. */
+static char *find_program(const char *name, const char *path, int *ret_error)
+{
+        *ret_error = ENOENT;
+        if (strchr(name, '/')) {
+                *ret_error = -try_file(name);
+                return *ret_error == 0 ? xstrdup(name) : NULL;
+        }
+        while (name[0] != '\0' && *path != '\0') {
+                size_t n = strcspn(path, ":");
+                scoped_free char *file =
+                        n > 0 ? xasprintf("%.*s/%s", (int) n, path, name) : xasprintf("./%s", name);
+                int r = try_file(file);
+
+                if (r == 0) {
+                        *ret_error = 0;
+                        return take_ptr(file);
+                }
+                if (r == -EACCES)
+                        *ret_error = EACCES;
+                path += n;
+                path += *path == ':';
+        }
+        return NULL;
+}
+
+static const char *env_value(const char *const *env, const char *key)
+{
+        size_t n = strlen(key);
+
+        for (; env && *env; env++)
+                if (strncmp(*env, key, n) == 0 && (*env)[n] == '=')
+                        return *env + n + 1;
+        return NULL;
+}
+
+/* root's shell of /etc/passwd (its seventh field, passwd(5)) when it can be executed. */
+static char *passwd_shell(void)
+{
+        scoped_free char *text = NULL;
+        struct err err = { 0 };
+        char *line, *rest = NULL;
+
+        if (file_read("/etc/passwd", PASSWD_MAX, &text, NULL, &err) < 0)
+                return NULL;
+        for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+                const char *shell = strrchr(line, ':');
+
+                if (!text_starts_with(line, "root:") || !shell)
+                        continue;
+                return shell[1] == '/' && try_file(shell + 1) == 0 ? xstrdup(shell + 1) : NULL;
+        }
+        return NULL;
+}
+
+static char *shell_for(const struct guest_request *request)
+{
+        int error;
+        char *shell = request->argv ? NULL : passwd_shell();
+
+        if (!shell)
+                shell = find_program("bash", LOGIN_PATH, &error);
+        return shell ? shell : find_program("sh", LOGIN_PATH, &error);
+}
+
+/* The login environment below the request's: what the request sets is not set twice. */
+static void fill_env(struct agent_command *command, const struct guest_request *request)
+{
+        size_t n = 0, n_own = 0;
+
+        while (request->env && request->env[n])
+                n++;
+        command->env = xcalloc(n + N_BASE_ENV + 2, sizeof(*command->env));
+        for (size_t i = 0; i <= N_BASE_ENV; i++) {
+                const char *own = i < N_BASE_ENV ? base_env[i] : command->shell_variable;
+                scoped_free char *key = own ? strndup(own, strcspn(own, "=")) : NULL;
+
+                if (key && !env_value(request->env, key))
+                        command->env[n_own++] = own;
+        }
+        for (size_t i = 0; i < n; i++)
+                command->env[n_own + i] = request->env[i];
+}
+
+static void fill_wrapped(struct agent_command *command, const struct guest_request *request, size_t n)
+{
+        size_t at = 0;
+        int error;
+
+        command->mise = find_program("mise", MISE_PATH, &error);
+        command->argv = xcalloc(n + 8, sizeof(*command->argv));
+        command->argv[at++] = command->shell_name;
+        command->argv[at++] = "-lc";
+        command->argv[at++] = "exec \"$@\"";
+        command->argv[at++] = command->shell_name;
+        if (command->mise) {
+                command->argv[at++] = command->mise;
+                command->argv[at++] = "exec";
+                command->argv[at++] = "--";
+        }
+        memcpy(command->argv + at, request->argv, n * sizeof(*command->argv));
+}
+
+void agent_command_init(struct agent_command *command, const struct guest_request *request)
+{
+        const char *path = env_value(request->env, "PATH");
+        bool wrapped = request->argv && request->login_shell;
+        size_t n = 0;
+
+        *command = (struct agent_command){ 0 };
+        while (request->argv && request->argv[n])
+                n++;
+        command->shell = shell_for(request);
+        if (command->shell) {
+                command->shell_variable = xasprintf("SHELL=%s", command->shell);
+                command->shell_name = xstrdup(strrchr(command->shell, '/') + 1);
+                command->login_name = xasprintf("-%s", command->shell_name);
+        }
+        fill_env(command, request);
+        if (command->shell && wrapped) {
+                fill_wrapped(command, request, n);
+                command->file = xstrdup(command->shell);
+        } else if (request->argv) {
+                command->argv = xcalloc(n + 2, sizeof(*command->argv));
+                memcpy(command->argv, request->argv, n * sizeof(*command->argv));
+                command->file = find_program(request->argv[0], path ? path : LOGIN_PATH, &command->error);
+        } else {
+                command->argv = xcalloc(2, sizeof(*command->argv));
+                command->argv[0] = command->login_name ? command->login_name : "sh";
+                command->file = command->shell ? xstrdup(command->shell) : NULL;
+                command->error = command->shell ? 0 : ENOENT;
+        }
+}
+
+void agent_command_as_script(struct agent_command *command)
+{
+        size_t n = 0;
+        const char **argv;
+
+        while (command->argv[n])
+                n++;
+        argv = xcalloc(n + 3, sizeof(*argv));
+        argv[0] = "sh";
+        argv[1] = command->file;
+        for (size_t i = 1; i < n; i++)
+                argv[i + 1] = command->argv[i];
+        free(command->argv);
+        command->argv = argv;
+        free(command->login_name); /* the file stays reachable from argv: kept in the slot of a name no longer used */
+        command->login_name = command->file;
+        command->file = xstrdup("/bin/sh");
+}
+
+void agent_command_done(struct agent_command *command)
+{
+        free(command->file);
+        free(command->argv);
+        free(command->env);
+        free(command->shell);
+        free(command->shell_variable);
+        free(command->shell_name);
+        free(command->mise);
+        free(command->login_name);
+        *command = (struct agent_command){ 0 };
+}

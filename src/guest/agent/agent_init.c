@@ -1,0 +1,260 @@
+#include "guest/agent/agent_init.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/vm_sockets.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/reboot.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/text.h"
+#include "guest/agent/agent_pool.h"
+#include "guest/contract/guest_frame.h"
+
+#define OP_BOOT      "agent.boot"
+#define MODULES      "/modules"
+#define CGROUP       "/sys/fs/cgroup/banger-agent"
+#define CALL_WAIT_MS 10000
+#define CALL_STEP_US 5000
+#define TALK_MS      30000
+#define NS_PER_S     1000000000U
+
+struct boot {
+        char **argv;    /* borrowed: the kernel's arguments for the init to come */
+        int host;       /* owned: the call */
+        int listener;   /* owned */
+        json_t *config; /* owned */
+};
+
+void agent_say(const char *format, ...)
+{
+        char line[512] = "banger-agent: ";
+        size_t n = strlen(line);
+        va_list args;
+
+        va_start(args, format);
+        (void) vsnprintf(line + n, sizeof(line) - n - 1, format, args);
+        va_end(args);
+        n = strlen(line);
+        line[n++] = '\n';
+        (void) !write(STDERR_FILENO, line, n);
+}
+
+/* The initramfs holds no /dev/console, so the kernel may have given us none: it is there once /dev is. */
+static void open_console(void)
+{
+        int fd = open("/dev/console", O_RDWR | O_NOCTTY);
+
+        if (fd < 0)
+                fd = open("/dev/null", O_RDWR);
+        for (int i = 0; i < 3; i++)
+                if (fd >= 0 && fd != i)
+                        (void) dup2(fd, i);
+        if (fd > 2)
+                (void) close(fd);
+}
+
+static int call_host(struct boot *boot, struct err *err)
+{
+        struct sockaddr_vm host = { .svm_family = AF_VSOCK,
+                                    .svm_cid = GUEST_HOST_CID,
+                                    .svm_port = GUEST_BOOT_PORT };
+        uint64_t deadline_ms = clock_monotonic_ms() + CALL_WAIT_MS;
+
+        for (;;) {
+                scoped_close int sock = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+                if (sock >= 0 && connect(sock, (const struct sockaddr *) &host, sizeof(host)) == 0) {
+                        boot->host = take_fd(&sock);
+                        return 0;
+                }
+                if (clock_left_ms(deadline_ms) == 0)
+                        return err_errno(err, OP_BOOT, "call the host over vsock");
+                (void) usleep(CALL_STEP_US);
+        }
+}
+
+static int exchange(struct boot *boot, struct err *err)
+{
+        uint64_t deadline_ms = clock_monotonic_ms() + TALK_MS;
+        scoped_free char *id = NULL, *hello = NULL;
+        scoped_free uint8_t *body = NULL;
+        struct guest_frame frame;
+        int r = file_read("/proc/sys/kernel/random/boot_id", 64, &id, NULL, err);
+
+        if (r < 0)
+                return r;
+        id[strcspn(id, "\n")] = '\0';
+        hello = xasprintf("{\"boot_id\":\"%s\",\"version\":\"%s\",\"protocol\":%u}", id, AGENT_VERSION,
+                          GUEST_PROTOCOL);
+        r = guest_frame_send(boot->host, GUEST_FRAME_HELLO, hello, strlen(hello), deadline_ms);
+        if (r == 0)
+                r = guest_frame_receive(boot->host, deadline_ms, &frame, &body);
+        if (r == 0 && frame.type != GUEST_FRAME_CONFIG)
+                r = -EBADMSG;
+        if (r < 0) {
+                errno = -r;
+                return err_errno(err, OP_BOOT, "get the configuration from the host");
+        }
+        return json_parse((const char *) body, frame.n, "the host's configuration", &boot->config, err);
+}
+
+static void apply_clock(const json_t *config)
+{
+        uint64_t ns = json_u64(config, "real_ns", 0);
+        struct timespec time = { .tv_sec = (time_t) (ns / NS_PER_S), .tv_nsec = (long) (ns % NS_PER_S) };
+
+        if (ns > 0 && clock_settime(CLOCK_REALTIME, &time) < 0)
+                agent_say("set the clock: %s", strerror(errno));
+}
+
+/* What makes no guest useless: told, and on. */
+static void apply_rest(const json_t *config)
+{
+        const char *hostname = json_text(config, "hostname");
+        struct err err = { 0 };
+
+        if (hostname[0] != '\0' && sethostname(hostname, strlen(hostname)) < 0)
+                agent_say("set the host name: %s", strerror(errno));
+        if (agent_apply_network(config, &err) < 0)
+                agent_say("%s", err.message);
+        agent_apply_files("", config);
+}
+
+static int bring_up(struct boot *boot, struct err *err)
+{
+        int r;
+
+        agent_load_modules(MODULES);
+        r = call_host(boot, err);
+        if (r == 0)
+                r = exchange(boot, err);
+        if (r < 0)
+                return r;
+        apply_clock(boot->config);
+        r = agent_mount_disks(boot->config, err);
+        if (r == 0)
+                r = agent_switch_root(err);
+        if (r < 0)
+                return r;
+        apply_rest(boot->config);
+        boot->listener = agent_listen();
+        if (boot->listener < 0) {
+                errno = -boot->listener;
+                return err_errno(err, OP_BOOT, "listen on vsock port %u", GUEST_AGENT_PORT);
+        }
+        return 0;
+}
+
+/* The host hears the reason, the console shows it, and the VM ends. */
+__attribute__((noreturn)) static void give_up(struct boot *boot, const struct err *err)
+{
+        agent_say("%s", err->message);
+        if (boot->host >= 0) {
+                json_t *json = json_pack("{s:i, s:s}", "code", err->code, "message", err->message);
+                scoped_free char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+                char waste[16];
+
+                if (text && guest_frame_send(boot->host, GUEST_FRAME_ERROR, text, strlen(text),
+                                             clock_monotonic_ms() + 1000) == 0)
+                        (void) fd_read_until(boot->host, waste, sizeof(waste), clock_monotonic_ms() + 1000);
+        }
+        sync();
+        (void) reboot(RB_AUTOBOOT);
+        _exit(1);
+}
+
+/*
+ * The child that stays when init takes over. A name beginning with '@' makes systemd spare it at shutdown until the disks are
+ * released (systemd.io, "Storage Daemons for the Root File System"); a control group of its own keeps it out of
+ * init.scope, into which systemd moves what it finds in the root group.
+ */
+static void start_agent(const struct boot *boot)
+{
+        scoped_close int group = FD_NONE;
+        pid_t pid = fork();
+
+        if (pid < 0)
+                agent_say("start the agent: %s", strerror(errno));
+        if (pid != 0)
+                return;
+        (void) setsid();
+        boot->argv[0][0] = '@';
+        (void) prctl(PR_SET_NAME, "banger-agent");
+        (void) mkdir(CGROUP, 0755);
+        group = open(CGROUP "/cgroup.procs", O_WRONLY | O_CLOEXEC);
+        if (group >= 0)
+                (void) !write(group, "0", 1);
+        (void) close(boot->host);
+        agent_pool_run(boot->listener);
+}
+
+/* Busybox as init of an image that brings nothing for it to start respawns missing programs for ever. */
+static bool is_idle_busybox(const char *path)
+{
+        scoped_free char *real = realpath(path, NULL);
+
+        return real && text_ends_with(real, "/busybox") && access("/sbin/openrc", X_OK) < 0 &&
+               access("/etc/init.d/rcS", X_OK) < 0;
+}
+
+/* The image's own init; NULL: it has none. */
+static const char *find_init(void)
+{
+        static const char *const candidates[] = { "/sbin/init",
+                                                  "/usr/lib/systemd/systemd",
+                                                  "/lib/systemd/systemd",
+                                                  "/usr/sbin/init",
+                                                  "/bin/init",
+                                                  "/init" };
+
+        for (size_t i = 0; i < sizeof(candidates) / sizeof(candidates[0]); i++)
+                if (access(candidates[i], X_OK) == 0 && !is_idle_busybox(candidates[i]))
+                        return candidates[i];
+        return NULL;
+}
+
+static void exec_init(const char *init, char **argv)
+{
+        static const char *const env[] = { "HOME=/", "TERM=linux", "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+                                           NULL };
+
+        argv[0] = (char *) (uintptr_t) init;
+        (void) execve(init, argv, (char *const *) (uintptr_t) env);
+        agent_say("execute %s: %s", init, strerror(errno));
+}
+
+void agent_init(char **argv)
+{
+        struct boot boot = { .argv = argv, .host = FD_NONE, .listener = FD_NONE };
+        struct err err = { 0 };
+        const char *init;
+        int r;
+
+        agent_mount_kernel();
+        open_console();
+        agent_say("version " AGENT_VERSION);
+        if (bring_up(&boot, &err) < 0)
+                give_up(&boot, &err);
+        init = find_init();
+        if (init)
+                start_agent(&boot);
+        r = guest_frame_send(boot.host, GUEST_FRAME_READY, NULL, 0, clock_monotonic_ms() + TALK_MS);
+        if (r < 0)
+                agent_say("tell the host that the guest is ready: %s", strerror(-r));
+        (void) close(boot.host);
+        json_decref(boot.config);
+        if (init)
+                exec_init(init, argv);
+        agent_stay_init(boot.listener);
+}

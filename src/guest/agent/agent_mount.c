@@ -1,0 +1,104 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/text.h"
+#include "guest/agent/agent_init.h"
+
+#define OP_MOUNT       "agent.mount"
+#define DEVICE_WAIT_MS 5000
+#define DEVICE_STEP_US 2000
+
+struct kernel_mount {
+        const char *type, *where, *options;
+        unsigned long flags;
+        mode_t mode;
+};
+
+/* Before the root disk: what the way to it needs. Moved along later. */
+static const struct kernel_mount first_mounts[] = {
+        {"devtmpfs", "/dev",  "mode=0755", MS_NOSUID,                        0755},
+        { "proc",    "/proc", NULL,        MS_NOSUID | MS_NODEV | MS_NOEXEC, 0555},
+        { "sysfs",   "/sys",  NULL,        MS_NOSUID | MS_NODEV | MS_NOEXEC, 0555},
+};
+/* In the real root. systemd keeps those it finds mounted (src/shared/mount-setup.c) and takes nothing amiss. */
+static const struct kernel_mount later_mounts[] = {
+        {"devpts",   "/dev/pts",       "mode=0620,gid=5,ptmxmode=0666", MS_NOSUID | MS_NOEXEC,            0755 },
+        { "tmpfs",   "/dev/shm",       "mode=1777",                     MS_NOSUID | MS_NODEV,             01777},
+        { "tmpfs",   "/run",           "mode=0755",                     MS_NOSUID | MS_NODEV,             0755 },
+        { "cgroup2", "/sys/fs/cgroup", "nsdelegate",                    MS_NOSUID | MS_NODEV | MS_NOEXEC, 0555 },
+};
+
+static void mount_all(const struct kernel_mount *mounts, size_t n)
+{
+        for (size_t i = 0; i < n; i++) {
+                const struct kernel_mount *m = &mounts[i];
+
+                (void) mkdir(m->where, m->mode);
+                if (mount(m->type, m->where, m->type, m->flags, m->options) < 0 && errno != EBUSY)
+                        agent_say("mount %s at %s: %s", m->type, m->where, strerror(errno));
+        }
+}
+
+void agent_mount_kernel(void)
+{
+        mount_all(first_mounts, sizeof(first_mounts) / sizeof(first_mounts[0]));
+}
+
+/* A disk shows up when its driver has probed it, which need not be when its module is loaded. */
+static int mount_disk(const char *device, const char *where, struct err *err)
+{
+        uint64_t deadline_ms = clock_monotonic_ms() + DEVICE_WAIT_MS;
+
+        for (;;) {
+                if (mount(device, where, "ext4", 0, NULL) == 0)
+                        return 0;
+                if ((errno != ENOENT && errno != ENXIO) || clock_left_ms(deadline_ms) == 0)
+                        return err_errno(err, OP_MOUNT, "mount '%s' as ext4 at '%s'", device, where);
+                (void) usleep(DEVICE_STEP_US);
+        }
+}
+
+int agent_mount_disks(const json_t *config, struct err *err)
+{
+        const char *root = json_text(config, "root_device"), *work = json_text(config, "work_device");
+        int r;
+
+        (void) mkdir(AGENT_NEW_ROOT, 0755);
+        r = mount_disk(root[0] != '\0' ? root : "/dev/vda", AGENT_NEW_ROOT, err);
+        if (r < 0 || work[0] == '\0')
+                return r;
+        (void) mkdir(AGENT_NEW_ROOT "/root", 0755);
+        return mount_disk(work, AGENT_NEW_ROOT "/root", err);
+}
+
+int agent_switch_root(struct err *err)
+{
+        struct err ignored = { 0 };
+
+        /* The running program stays mapped; the modules' memory is what this is about. */
+        (void) file_remove_tree("/modules", &ignored);
+        (void) unlink("/init");
+        for (size_t i = 0; i < sizeof(first_mounts) / sizeof(first_mounts[0]); i++) {
+                scoped_free char *where = xasprintf(AGENT_NEW_ROOT "%s", first_mounts[i].where);
+
+                (void) mkdir(where, first_mounts[i].mode);
+                if (mount(first_mounts[i].where, where, NULL, MS_MOVE, NULL) < 0)
+                        return err_errno(err, OP_MOUNT, "move '%s' to the root disk", first_mounts[i].where);
+        }
+        if (chdir(AGENT_NEW_ROOT) < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 ||
+            chdir("/") < 0)
+                return err_errno(err, OP_MOUNT, "make the root disk the root");
+        mount_all(later_mounts, sizeof(later_mounts) / sizeof(later_mounts[0]));
+        if (mkdir("/tmp", 01777) == 0)
+                (void) chmod("/tmp", 01777);
+        return 0;
+}

@@ -1,0 +1,157 @@
+#include "guest/agent/agent_serve.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "guest/contract/guest_frame.h"
+
+#define REQUEST_TIMEOUT_MS 10000
+#define LINGER_MS          3000
+#define NS_PER_S           1000000000U
+
+static int answer(int fd, json_t *owned_json)
+{
+        scoped_free char *text = json_dumps(owned_json, JSON_COMPACT);
+
+        json_decref(owned_json);
+        if (!text || strlen(text) > guest_frame_max(GUEST_FRAME_ANSWER))
+                return -EOVERFLOW;
+        return guest_frame_send(fd, GUEST_FRAME_ANSWER, text, strlen(text),
+                                clock_monotonic_ms() + REQUEST_TIMEOUT_MS);
+}
+
+static void refuse(int fd, const struct err *err)
+{
+        json_t *json = json_pack("{s:i, s:o}", "code", err->code, "message", json_string(err->message));
+        scoped_free char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+
+        json_decref(json);
+        if (!text) /* a message that is not UTF-8 */
+                text = xasprintf("{\"code\":%d,\"message\":\"%s\"}", err->code, strerror(err->code));
+        (void) guest_frame_send(fd, GUEST_FRAME_ERROR, text, strlen(text),
+                                clock_monotonic_ms() + REQUEST_TIMEOUT_MS);
+}
+
+static int set_clock(uint64_t real_ns, struct err *err)
+{
+        struct timespec time = { .tv_sec = (time_t) (real_ns / NS_PER_S),
+                                 .tv_nsec = (long) (real_ns % NS_PER_S) };
+
+        if (clock_settime(CLOCK_REALTIME, &time) < 0)
+                return err_errno(err, "agent.clock", "set the clock");
+        return 0;
+}
+
+/* Requests that have an answer and nothing else. NULL: *err says why. */
+static json_t *ask(const struct guest_request *request, struct err *err)
+{
+        switch (request->op) {
+        case GUEST_OP_SYNC:
+        case GUEST_OP_POWER_OFF:
+                sync();
+                return json_object();
+        case GUEST_OP_SET_CLOCK:
+                return set_clock(request->real_ns, err) < 0 ? NULL : json_object();
+        case GUEST_OP_HEALTH:
+                return agent_health();
+        case GUEST_OP_STATS:
+                return agent_stats();
+        case GUEST_OP_PORTS:
+                return agent_ports();
+        case GUEST_OP_EXEC:
+        case GUEST_OP_TAR_IN:
+        case GUEST_OP_TAR_OUT:
+        case GUEST_N_OPS:
+                break;
+        }
+        (void) err_set(err, ENOSYS, "agent.serve", "not a request with one answer");
+        return NULL;
+}
+
+static int serve_ask(int fd, const struct guest_request *request, struct err *err)
+{
+        json_t *json = ask(request, err);
+
+        if (!json)
+                return -err->code;
+        (void) answer(fd, json);
+        if (request->op == GUEST_OP_POWER_OFF)
+                agent_power_off();
+        return 0;
+}
+
+static int serve_tar(int fd, const struct guest_request *request, struct err *err)
+{
+        int r;
+
+        if (!request->path)
+                return err_set(err, EINVAL, "agent.tar", "a tar request without a path");
+        if (request->op == GUEST_OP_TAR_IN)
+                r = agent_tar_in(fd, request->path, err);
+        else
+                r = agent_tar_out(fd, request->path, err);
+        if (r == 0)
+                (void) answer(fd, json_object());
+        return r;
+}
+
+static int receive_request(int fd, struct guest_request *request, struct err *err)
+{
+        scoped_free uint8_t *body = NULL;
+        struct guest_frame frame;
+        int r = guest_frame_receive(fd, clock_monotonic_ms() + REQUEST_TIMEOUT_MS, &frame, &body);
+
+        if (r < 0) {
+                errno = -r;
+                return err_errno(err, "agent.serve", "read a request");
+        }
+        if (frame.type != GUEST_FRAME_REQUEST)
+                return err_set(err, EBADMSG, "agent.serve", "a call that does not begin with a request");
+        return guest_request_decode(body, frame.n, request, err);
+}
+
+/*
+ * Closing a connection with bytes unread may destroy what was sent before (a reset overtakes it in the VMM), and the
+ * host may still be sending input: take it, until the host closes or the time is over.
+ */
+static void linger(int fd)
+{
+        uint64_t deadline_ms = clock_monotonic_ms() + LINGER_MS;
+        char waste[4096];
+
+        while (fd_read_until(fd, waste, sizeof(waste), deadline_ms) == 0)
+                ;
+}
+
+void agent_serve(int fd, void (*on_started)(void *), void *context)
+{
+        scoped(guest_request_done) struct guest_request request = { 0 };
+        struct err err = { 0 };
+        int r;
+
+        (void) signal(SIGPIPE, SIG_IGN);
+        (void) signal(SIGCHLD, SIG_DFL);
+        r = receive_request(fd, &request, &err);
+        if (r == 0 && request.op == GUEST_OP_EXEC) {
+                r = agent_exec(fd, &request, on_started, context, &err);
+        } else if (r == 0) {
+                if (on_started)
+                        on_started(context);
+                if (request.op == GUEST_OP_TAR_IN || request.op == GUEST_OP_TAR_OUT)
+                        r = serve_tar(fd, &request, &err);
+                else
+                        r = serve_ask(fd, &request, &err);
+        }
+        if (r < 0) {
+                refuse(fd, &err);
+                if (on_started) /* once more at worst, which means nothing new */
+                        on_started(context);
+        }
+        linger(fd);
+}

@@ -1,0 +1,39 @@
+/*
+ * guest/agent: banger-vsock-agent, the first process of every guest and then its agent. Files agent_init* bring a guest up;
+ * agent_pool takes the host's calls; agent_serve answers one, in a process of its own, so that everything below it is
+ * straight blocking code. The agent trusts the host. It owns no state: each answer is read from the kernel when asked.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "guest/contract/guest_request.h"
+
+/*
+ * Answers one call on fd (borrowed) and returns when it is over. Changes the working directory and the handling of
+ * SIGPIPE and SIGCHLD of the process. on_started, when not NULL, is called once the request is under way, that is when
+ * nothing but waiting is left: the pool makes the next worker then and not while a command is being started.
+ */
+void agent_serve(int fd, void (*on_started)(void *), void *context);
+
+/* The requests. Each takes the decoded request; its error becomes an ERROR frame. */
+
+/* Runs the command and sends all of its frames, EXIT included. */
+int agent_exec(int fd, const struct guest_request *request, void (*on_started)(void *), void *context,
+               struct err *err);
+int agent_tar_in(int fd, const char *folder, struct err *err);
+int agent_tar_out(int fd, const char *path, struct err *err);
+
+/* The caller owns what these return; what the guest's kernel does not offer is left out. */
+json_t *agent_health(void);
+json_t *agent_stats(void);
+/* {"listeners": [{protocol, address, port, pid, process}]} */
+json_t *agent_ports(void);
+
+/* Starts the power-off of a guest whose disks were synced, by its init. */
+void agent_power_off(void);
+/* True when the machine can switch itself off; a restart ends it otherwise. */
+bool agent_can_power_off(void);

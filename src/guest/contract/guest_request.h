@@ -1,0 +1,46 @@
+/* What the host asks an agent for, as bytes: a JSON object, a NUL, then strings that need not be UTF-8, each with its NUL. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/text.h"
+
+enum guest_op {
+        GUEST_OP_EXEC,
+        GUEST_OP_TAR_IN,
+        GUEST_OP_TAR_OUT,
+        GUEST_OP_SYNC,
+        GUEST_OP_POWER_OFF,
+        GUEST_OP_SET_CLOCK,
+        GUEST_OP_HEALTH,
+        GUEST_OP_STATS,
+        GUEST_OP_PORTS,
+        GUEST_N_OPS
+};
+
+#define GUEST_STRINGS_MAX 16384 /* arguments, or environment strings, of one exec */
+
+struct guest_request {
+        enum guest_op op;
+        uint64_t real_ns; /* set clock: since 1970 */
+        bool login_shell, terminal;
+        uint16_t rows, columns;  /* with terminal; 0: unknown */
+        const char *path;        /* exec: folder, may be NULL; tar in: folder; tar out: what to pack */
+        const char *const *argv; /* NULL-terminated; NULL: the login shell */
+        const char *const *env;  /* "K=V", NULL-terminated; NULL: none */
+        char *owned_strings;     /* after decode: what the pointers above point into */
+        const char **owned_argv, **owned_env;
+};
+
+/* Appends the body of a REQUEST. E2BIG when it would exceed the frame or GUEST_STRINGS_MAX. */
+int guest_request_encode(const struct guest_request *request, struct text *body, struct err *err);
+/* EBADMSG for everything that encode does not make. body is copied. */
+int guest_request_decode(const void *body, size_t n, struct guest_request *ret_request, struct err *err);
+void guest_request_done(struct guest_request *request);
+
+static inline void guest_request_done_at_scope_end(struct guest_request *request)
+{
+        guest_request_done(request);
+}
