@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <errno.h>
 #include <linux/virtio_ring.h>
 #include <linux/virtio_vsock.h>
 #include <poll.h>
@@ -22,6 +23,10 @@
 #include "base/text.h"
 #include "unit.h"
 #include "vmm/qemu/vsock_device.h"
+
+/* A library in one header: no test needs all of it. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-function"
 
 #define GUEST_CID    42
 #define N_RING       128
@@ -411,7 +416,7 @@ static int host_dial(struct driver *d, const char *line)
         return fd;
 }
 
-/* Reads what is there, to be compared as text; "EOF" at the end, "" for nothing yet. */
+/* Reads what is there, to be compared as text; "EOF" at the end, "RESET" when it came with unread data (unix(7)), "" for nothing yet. */
 static const char *host_read(struct driver *d, int fd)
 {
         static char text[512];
@@ -421,6 +426,8 @@ static const char *host_read(struct driver *d, int fd)
         n = recv(fd, text, sizeof(text) - 1, MSG_DONTWAIT);
         if (n == 0)
                 return "EOF";
+        if (n < 0 && errno == ECONNRESET)
+                return "RESET";
         text[n < 0 ? 0 : n] = '\0';
         return text;
 }
@@ -447,3 +454,27 @@ static int host_connected(struct driver *d, uint32_t *ret_host_port)
         assert_string_equal(host_read(d, fd), want);
         return fd;
 }
+
+/* What QEMU says on `stop` and at the beginning of a reset. */
+static void driver_stop(struct driver *d, uint32_t ret_base[2])
+{
+        rings_enable(d, 0);
+        for (uint32_t i = 0; i < 2; i++) {
+                uint32_t state[2] = { i, 0 };
+
+                message_state(d, 11, i, 0);
+                assert_int_equal(message_answer(d, 11, state, sizeof(state)), sizeof(state));
+                ret_base[i] = state[1];
+        }
+}
+
+static void driver_cont(struct driver *d, const uint32_t base[2])
+{
+        message_u64(d, 2, FEATURES, -1);
+        assert_int_equal(message_memory(d), 0);
+        for (uint32_t i = 0; i < 2; i++)
+                ring_set_up(d, i, base[i]);
+        rings_enable(d, 1);
+}
+
+#pragma GCC diagnostic pop

@@ -201,12 +201,12 @@ const struct vhost_memory *vhost_user_memory(const struct vhost_user *user)
 }
 
 /* Replies are small and QEMU waits for them: a socket too full for one belongs to no QEMU. */
-static int reply(struct vhost_user *user, const void *payload, uint32_t size)
+static int reply(struct vhost_user *user, void *payload, uint32_t size)
 {
         struct header header = { user->message.header.request, FLAG_VERSION | FLAG_REPLY, size };
         struct iovec parts[2] = {
                 {&header,                       sizeof(header)},
-                { (void *) (uintptr_t) payload, size          }
+                { payload, size          }
         };
         struct msghdr message = { .msg_iov = parts, .msg_iovlen = 2 };
         ssize_t n = sendmsg(user->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);

@@ -127,9 +127,9 @@ static void count_forwarded(struct vsock_connection *connection, size_t n)
 }
 
 /* Bytes the host took; 0 when it takes none now; -1 when it never will. */
-static ssize_t send_to_host(struct vsock_connection *connection, const struct iovec *parts, size_t n)
+static ssize_t send_to_host(const struct vsock_connection *connection, struct iovec *parts, size_t n)
 {
-        struct msghdr message = { .msg_iov = (struct iovec *) (uintptr_t) parts, .msg_iovlen = n };
+        struct msghdr message = { .msg_iov = parts, .msg_iovlen = n };
         ssize_t sent;
 
         do
@@ -165,7 +165,7 @@ static bool buffer_append(struct vsock_connection *connection, const struct iove
 }
 
 static void deliver(struct vsock_connection *connection, const struct virtio_vsock_hdr *header,
-                    const struct iovec *data, size_t n_data)
+                    struct iovec *data, size_t n_data)
 {
         __attribute__((uninitialized)) struct iovec rest[PARTS_MAX];
         size_t n_rest;
@@ -216,7 +216,7 @@ static void establish(struct vsock_connection *connection)
 }
 
 void vsock_connection_receive(struct vsock_connection *connection, const struct virtio_vsock_hdr *header,
-                              const struct iovec *data, size_t n_data)
+                              struct iovec *data, size_t n_data)
 {
         connection->peer_buf_alloc = header->buf_alloc;
         connection->peer_fwd_cnt = header->fwd_cnt;

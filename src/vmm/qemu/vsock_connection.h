@@ -62,7 +62,7 @@ void vsock_connection_free(struct vsock_connection *connection);
 void vsock_connection_request(struct vsock_connection *connection);
 /* A packet of the guest for this connection, n_data parts of header->len bytes in guest memory. */
 void vsock_connection_receive(struct vsock_connection *connection, const struct virtio_vsock_hdr *header,
-                              const struct iovec *data, size_t n_data);
+                              struct iovec *data, size_t n_data);
 /* The host's socket has these epoll(7) events. */
 void vsock_connection_notify(struct vsock_connection *connection, uint32_t events);
 void vsock_connection_expire(struct vsock_connection *connection);

@@ -151,20 +151,19 @@ static int collect_slots(struct vsock_device *device, struct vhost_ring *ring)
                 struct vhost_chain chain = { .parts = device->parts + n_parts,
                                              .max_parts = VHOST_RING_SIZE_MAX - n_parts };
                 int r = vhost_ring_pop(ring, vhost_user_memory(device->user), true, &chain);
+                bool is_usable = r > 0 && !chain.is_mixed && chain.length > VSOCK_HEADER_SIZE;
 
-                if (r == -E2BIG && n > 0)
-                        return n;
+                if (r == 0 || (r == -E2BIG && n > 0))
+                        break;
                 if (r < 0)
                         return -EBADMSG;
-                if (r == 0)
-                        return n;
-                if (chain.is_mixed || chain.length <= VSOCK_HEADER_SIZE) {
-                        if (n > 0) {
-                                vhost_ring_unpop(ring, 1);
-                                return n;
-                        }
+                if (!is_usable && n > 0) {
+                        vhost_ring_unpop(ring, 1);
+                        break;
+                }
+                if (!is_usable) {
                         vhost_ring_push(ring, chain.head, 0);
-                        return 0;
+                        break;
                 }
                 device->heads[n] = chain.head;
                 device->slots[n++] = (struct vsock_slot){ chain.parts, chain.n_parts, chain.length, 0 };
