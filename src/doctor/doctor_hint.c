@@ -83,13 +83,13 @@ char *doctor_install_hint(enum doctor_distribution distribution, enum doctor_pac
         return xasprintf("%s%s", commands[distribution], packages[package][distribution]);
 }
 
-#define RELEASES    "https://github.com/firecracker-microvm/firecracker/releases"
-#define DEBIAN_HINT "sudo apt-get install firecracker, where it is packaged; else " RELEASES
+#define RELEASES "https://github.com/firecracker-microvm/firecracker/releases"
 
 const char *doctor_firecracker_hint(enum doctor_distribution distribution)
 {
+        static const char debian[] = "sudo apt-get install firecracker, where it is packaged; else " RELEASES;
         static const char *const hints[] = {
-                [DOCTOR_DEBIAN] = DEBIAN_HINT,
+                [DOCTOR_DEBIAN] = debian,
                 [DOCTOR_FEDORA] = RELEASES,
                 [DOCTOR_ARCH] = "paru -S firecracker-bin",
                 [DOCTOR_NIXOS] = "nix-env -iA nixos.firecracker",
