@@ -169,7 +169,8 @@ static int unpack_entries(struct unpacking *unpacking, struct err *err)
         struct archive_entry *entry;
         int got;
 
-        while ((got = archive_read_next_header(unpacking->inner, &entry)) == ARCHIVE_OK) {
+        while ((got = archive_read_next_header(unpacking->inner, &entry)) == ARCHIVE_OK ||
+               got == ARCHIVE_WARN) {
                 int r;
                 const char *name = wanted_path(archive_entry_pathname(entry), &r);
 
@@ -224,8 +225,11 @@ int kernel_archive_unpack_deb(const char *path, const char *folder, const struct
         *unpacking = (struct unpacking){
                 .folder = folder, .progress = progress, .outer = outer, .outer_bytes = (uint64_t) st.st_size
         };
-        while (archive_read_next_header(outer, &entry) == ARCHIVE_OK)
-                if (text_starts_with(archive_entry_pathname(entry), "data.tar")) /* deb(5) */
+        while (archive_read_next_header(outer, &entry) == ARCHIVE_OK) {
+                const char *name = archive_entry_pathname(entry);
+
+                if (name && text_starts_with(name, "data.tar")) /* deb(5) */
                         return unpack_data_member(unpacking, err);
+        }
         return err_set(err, EBADMSG, "kernel.unpack", "it is not a Debian package: no data.tar in it");
 }

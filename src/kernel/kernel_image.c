@@ -209,7 +209,7 @@ static void find_banner(const uint8_t *data, size_t n, char version[KERNEL_VERSI
 int kernel_image_unwrap(const uint8_t *data, size_t n, struct text *vmlinux, struct kernel_elf *ret_elf,
                         char version[KERNEL_VERSION_TEXT_MAX], struct err *err)
 {
-        struct kernel_payload payload;
+        struct kernel_payload payload = { 0 };
         int r;
 
         if (!kernel_image_is_bzimage(data, n)) {

@@ -34,6 +34,6 @@ int kernel_image_find_payload(const uint8_t *data, size_t n, struct kernel_paylo
 /* EBADMSG unless it is an ELF64 kernel for x86-64 whose segments lie within the n bytes. */
 int kernel_image_check_elf(const uint8_t *data, size_t n, struct kernel_elf *ret_elf, struct err *err);
 
-/* Takes either form; vmlinux gets exactly the ELF's bytes, version is "" when unknown. EFBIG beyond KERNEL_VMLINUX_MAX. */
+/* Takes either form; vmlinux, empty before, gets exactly the ELF's bytes; version is "" when unknown. EFBIG beyond KERNEL_VMLINUX_MAX. */
 int kernel_image_unwrap(const uint8_t *data, size_t n, struct text *vmlinux, struct kernel_elf *ret_elf,
                         char version[KERNEL_VERSION_TEXT_MAX], struct err *err);

@@ -176,7 +176,7 @@ static int stage_kernel(struct importing *importing, struct err *err)
         scoped_free char *path = xasprintf("%s/" KERNEL_VMLINUX, importing->tree);
         scoped_free char *data = NULL;
         scoped_text struct text vmlinux = { 0 };
-        struct kernel_elf elf;
+        struct kernel_elf elf = { 0 };
         size_t n;
         int r = report(importing, "unpack", err);
 

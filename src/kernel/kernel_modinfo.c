@@ -77,7 +77,7 @@ int kernel_modinfo_parse(const uint8_t *data, size_t n, struct kernel_modinfo *r
 {
         scoped_text struct text depends = { 0 };
         scoped_text struct text softdep = { 0 };
-        struct section section;
+        struct section section = { 0 };
         int r = find_section(data, n, ".modinfo", &section, err);
 
         if (r < 0)

@@ -62,30 +62,32 @@ static int show_package(const char *package, char **ret_record, struct err *err)
         return 0;
 }
 
-/* A metapackage has one dependency, the kernel of the day; a package with a kernel in it is taken itself. */
-static int resolve_package(const char *package, char **ret_real, uint64_t *ret_bytes, struct err *err)
+/*
+ * A metapackage has one dependency, the kernel of the day; a package with a kernel in it is taken itself. NULL: failed. The
+ * caller owns the name.
+ */
+static char *resolve_package(const char *package, uint64_t *ret_bytes, struct err *err)
 {
         scoped_free char *record = NULL;
-        scoped_free char *real_record = NULL;
         scoped_free char *depends = NULL;
         scoped_free char *size = NULL;
-        int r = show_package(package, &record, err);
 
-        if (r < 0)
-                return r;
+        if (show_package(package, &record, err) < 0)
+                return NULL;
         depends = field_of(record, "Depends");
         if (depends && text_starts_with(depends, "linux-image-")) {
                 depends[strcspn(depends, " (,|")] = '\0';
-                r = show_package(depends, &real_record, err);
-                if (r < 0)
-                        return r;
+                free(take_ptr(record));
+                if (show_package(depends, &record, err) < 0)
+                        return NULL;
                 package = depends;
         }
-        size = field_of(real_record ? real_record : record, "Size");
-        if (!size || text_parse_u64(size, kernel_fetched_bytes_max, ret_bytes) < 0)
-                return err_set(err, EFBIG, "kernel.pull", "apt names no sensible size for '%s'", package);
-        *ret_real = xstrdup(package);
-        return 0;
+        size = field_of(record, "Size");
+        if (!size || text_parse_u64(size, kernel_fetched_bytes_max, ret_bytes) < 0) {
+                (void) err_set(err, EFBIG, "kernel.pull", "apt names no sensible size for '%s'", package);
+                return NULL;
+        }
+        return xstrdup(package);
 }
 
 static uint64_t count_downloaded(const char *folder, char **ret_deb)
@@ -168,43 +170,44 @@ static int download(const char *package, const char *folder, uint64_t total,
         return r > 0 || !*ret_deb ? download_err(package, log_fd, err) : 0;
 }
 
-static int find_entry(const char *name, const struct kernel_catalog_entry **ret_entry, struct err *err)
+/* NULL: not in the catalog. */
+static const struct kernel_catalog_entry *find_entry(const char *name, struct err *err)
 {
         scoped_text struct text known = { 0 };
         unsigned n;
         const struct kernel_catalog_entry *entries = kernel_catalog(&n);
 
         for (unsigned i = 0; i < n; i++) {
-                if (strcmp(entries[i].name, name) == 0) {
-                        *ret_entry = &entries[i];
-                        return 0;
-                }
+                if (strcmp(entries[i].name, name) == 0)
+                        return &entries[i];
                 text_appendf(&known, "%s%s", i > 0 ? ", " : "", entries[i].name);
         }
-        return err_set(err, ENOENT, "kernel.pull", "no kernel named '%.100s' in the catalog; it has: %s",
-                       name, known.s);
+        (void) err_set(err, ENOENT, "kernel.pull", "no kernel named '%.100s' in the catalog; it has: %s",
+                       name, known.s ? known.s : "nothing");
+        return NULL;
 }
 
 int kernel_pull(const struct kernel_import *import, const char *cache_folder, struct kernel *ret_kernel,
                 struct err *err)
 {
         scoped_kernel_staging struct kernel_staging staging = KERNEL_STAGING_NONE;
+        const struct kernel_catalog_entry *entry = find_entry(import->name, err);
         scoped_free char *existing = xasprintf("%s/%s", import->kernels_folder, import->name);
         scoped_free char *package = NULL;
         scoped_free char *deb = NULL;
         scoped_free char *source = NULL;
-        const struct kernel_catalog_entry *entry;
         struct kernel_import from_deb = *import;
-        uint64_t bytes;
-        int r = find_entry(import->name, &entry, err);
+        uint64_t bytes = 0;
+        int r;
 
-        if (r < 0)
-                return r;
+        if (!entry)
+                return -err->code;
         if (!import->replace && access(existing, F_OK) == 0)
                 return err_set(err, EEXIST, "kernel.pull", "kernel '%s' is already pulled", import->name);
-        r = resolve_package(entry->apt_package, &package, &bytes, err);
-        if (r == 0)
-                r = kernel_staging_begin(cache_folder, &staging, err);
+        package = resolve_package(entry->apt_package, &bytes, err);
+        if (!package)
+                return -err->code;
+        r = kernel_staging_begin(cache_folder, &staging, err);
         if (r == 0)
                 r = download(package, staging.path, bytes, &import->progress, &deb, err);
         if (r < 0)
