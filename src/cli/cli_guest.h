@@ -1,0 +1,22 @@
+/* A command in a guest with this process's own terminal, input and outputs. */
+#pragma once
+
+#include "cli/cli_command.h"
+
+struct cli_run {
+        const char *const *argv; /* NULL: the login shell */
+        const char *folder;      /* NULL: root's home */
+        bool login_shell;        /* wrapped for tools, see guest_exec */
+};
+
+/* Asks the daemon for a connection to the agent. Returns the descriptor, or -code; *ret_vm (owned, may be NULL) is the VM. */
+int cli_connect(struct cli *cli, const char *vm, json_t **ret_vm, struct err *err);
+
+/*
+ * Runs it over a fresh connection (borrowed). Signals reach it, its terminal is the caller's exactly when standard
+ * input is one, and that terminal is as before afterwards. Exit status, 128 + signal, or -code.
+ */
+int cli_run_in_guest(int fd, const struct cli_run *run, struct err *err);
+
+/* Runs something small whose output nobody reads; its exit status or -code. */
+int cli_run_quietly(struct cli *cli, const char *vm, const char *script, int output_fd, struct err *err);

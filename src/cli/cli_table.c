@@ -1,0 +1,286 @@
+/* Every command there is, in the order of the help (S-032). What cannot be done yet is not listed. */
+#include "api/api_daemon.h"
+#include "api/api_image.h"
+#include "api/api_kernel.h"
+#include "api/api_vm.h"
+#include "cli/cli_commands.h"
+
+#define FLAG(text_name, letter, text)                                                               \
+        {                                                                                           \
+                .name = (text_name), .kind = RPC_KIND_BOOL, .short_option = (letter), .doc = (text) \
+        }
+#define VALUE(text_name, text, ...)                                                      \
+        {                                                                                \
+                .name = (text_name), .kind = RPC_KIND_STRING, .doc = (text), __VA_ARGS__ \
+        }
+
+static const struct rpc_field run_options[] = {
+        FLAG("rm", 0, "delete the vm at the end, whatever the end is"),
+        FLAG("detach", 'd', "leave the vm running and do not attach; connect later with 'banger vm ssh'"),
+        VALUE("branch", "make this branch in the copy and check it out there"),
+        VALUE("from", "commit at which the branch of --branch starts (default HEAD); needs --branch"),
+        FLAG("include_untracked", 0, "copy untracked files too; ignored ones never travel"),
+        FLAG("dry_run", 0, "list what would be copied, and make nothing"),
+        FLAG("no_bootstrap", 0, "do not install the tools that .mise.toml or .tool-versions name"),
+        RPC_END,
+};
+static const char *const run_omitted[] = { "no_start", NULL };
+
+static const struct rpc_field exec_options[] = {
+        VALUE("guest_path",
+              "folder to run in (default: from the last workspace prepare, otherwise root's home)",
+              .sense = RPC_GUEST_PATH),
+        FLAG("auto_prepare", 0, "send the repository again first when the host's HEAD has moved"),
+        RPC_END,
+};
+static const struct rpc_field logs_options[] = {
+        FLAG("follow", 'f', "go on as it grows, until interrupted"),
+        FLAG("vmm", 0, "the log of the VMM instead of the guest's console"),
+        RPC_END,
+};
+static const struct rpc_field kernel_list_options[] = {
+        FLAG("available", 'a', "what can be pulled, instead of what is here"),
+        RPC_END,
+};
+static const struct rpc_field doctor_options[] = {
+        FLAG("verbose", 'v', "show every check with its details"),
+        RPC_END,
+};
+
+const struct cli_command cli_commands[] = {
+        {.words = "vm",
+         .doc = "Make, use and remove virtual machines",
+         .details = "A vm has its own kernel, disk and address; what is in it can be ruined. 'vm run' does "
+                     "it all in one\n"
+                     "step; the others are its parts. A vm stays until it is deleted, and its disk survives "
+                     "stop and start.", .examples = "banger vm run                          a shell in a new vm\n"
+                      "banger vm run ./repo -- make test      a repository, one command\n"
+                      "banger vm exec my-vm -- make test      again, in the vm that is there\n"
+                      "banger vm ssh my-vm                    a shell in it\n"
+                      "banger vm stop my-vm                   keep its disk, free its memory\n"
+                      "banger vm delete my-vm                 remove it for good" },
+        { .words = "vm run",
+         .doc = "Make a vm and use it: a repository, a command, or a shell",
+         .details =
+                  "With a path, the git repository there is copied to /root/repo: history, tracked files and "
+                  "your\n"
+                  "uncommitted changes to them. With a command, its input, output, errors and exit status "
+                  "are as if it\n"
+                  "had run here. Without one you get a shell. The vm stays afterwards unless --rm is given.", .examples = "banger vm run\n"
+                      "banger vm run --rm -- uname -a\n"
+                      "banger vm run ./repo -- make test\n"
+                      "banger vm run --rm --nat --memory 4GiB ./repo -- sh -c 'npm ci && npm test'\n"
+                      "banger vm run -d --name web ./repo", .method = &api_vm_create,
+         .omitted = run_omitted,
+         .options = run_options,
+         .operands = { "path" },
+         .takes_command = true,
+         .run = cmd_vm_run },
+        { .words = "vm create",
+         .doc = "Make a vm and start it",
+         .examples = "banger vm create --name web --vcpu 2 --memory 2GiB\nbanger vm ssh web",
+         .method = &api_vm_create,
+         .has_json = true,
+         .run = cmd_vm_create },
+        { .words = "vm start",
+         .doc = "Start stopped vms",
+         .examples = "banger vm start web",
+         .method = &api_vm_start,
+         .operands = { "vm" },
+         .n_required = 1,
+         .takes_many = true,
+         .run = cmd_vm_start },
+        { .words = "vm stop",
+         .doc = "Stop vms; what their guests wrote is kept",
+         .examples = "banger vm stop web\nbanger vm start web",
+         .method = &api_vm_stop,
+         .operands = { "vm" },
+         .n_required = 1,
+         .takes_many = true,
+         .run = cmd_vm_stop },
+        { .words = "vm restart",
+         .doc = "Stop vms and start them again",
+         .examples = "banger vm restart web",
+         .method = &api_vm_restart,
+         .operands = { "vm" },
+         .n_required = 1,
+         .takes_many = true,
+         .run = cmd_vm_restart },
+        { .words = "vm kill",
+         .doc = "End vms at once, without asking their guests",
+         .examples = "banger vm kill web\nbanger vm kill --signal TERM web",
+         .method = &api_vm_kill,
+         .operands = { "vm" },
+         .n_required = 1,
+         .takes_many = true,
+         .run = cmd_vm_kill },
+        { .words = "vm delete",
+         .alias = "rm",
+         .doc = "Stop vms and remove their disks; this cannot be undone",
+         .examples = "banger vm delete web",
+         .method = &api_vm_delete,
+         .operands = { "vm" },
+         .n_required = 1,
+         .takes_many = true,
+         .run = cmd_vm_delete },
+        { .words = "vm list",
+         .alias = "ls",
+         .doc = "List all vms",
+         .examples = "banger vm list\nbanger vm list --json | jq -r '.[].name'",
+         .has_json = true,
+         .run = cmd_vm_list },
+        { .words = "vm show",
+         .doc = "Show one vm as JSON",
+         .examples = "banger vm show web",
+         .method = &api_vm_show,
+         .operands = { "vm" },
+         .n_required = 1,
+         .run = cmd_vm_show },
+        { .words = "vm exec",
+         .doc = "Run a command in a running vm",
+         .details = "It runs in the vm's workspace when it has one, else in root's home, by a login shell "
+                     "and with the\n"
+                     "tools that mise manages. Input, output, errors and exit status are the command's.", .examples = "banger vm exec web -- make test\n"
+                      "banger vm exec --auto-prepare web -- make test\n"
+                      "tar -c data | banger vm exec --guest-path /srv web -- tar -x", .options = exec_options,
+         .operands = { "vm" },
+         .n_required = 1,
+         .takes_command = true,
+         .run = cmd_vm_exec },
+        { .words = "vm ssh",
+         .doc = "Open a shell in a running vm",
+         .details = "By ssh, with banger's own key and known hosts, where the guest has an sshd; else "
+                     "through its agent.", .examples = "banger vm ssh web",
+         .operands = { "vm" },
+         .n_required = 1,
+         .run = cmd_vm_ssh },
+        { .words = "vm logs",
+         .doc = "Show what a guest wrote to its console",
+         .examples = "banger vm logs web\nbanger vm logs --vmm web\nbanger vm logs -f web",
+         .method = &api_vm_logs,
+         .options = logs_options,
+         .operands = { "vm" },
+         .n_required = 1,
+         .run = cmd_vm_logs },
+        { .words = "ps",
+         .doc = "List running vms",
+         .examples = "banger ps\nbanger ps --json",
+         .has_json = true,
+         .run = cmd_ps },
+        { .words = "image",
+         .doc = "Get and remove the images that vms start from",
+         .details = "'vm run' pulls the image it needs by itself. 'image list' shows what is here and what "
+                     "can be pulled.", .examples = "banger image list\nbanger image pull debian-bookworm\nbanger vm run --image "
+                      "debian-bookworm" },
+        { .words = "image pull",
+         .doc = "Get an image from the catalog",
+         .examples = "banger image pull debian-bookworm\nbanger image pull --name big --size 4GiB "
+                      "debian-bookworm", .method = &api_image_pull,
+         .operands = { "image" },
+         .n_required = 1,
+         .run = cmd_image_pull },
+        { .words = "image list",
+         .alias = "ls",
+         .doc = "List the images that are here and those that can be pulled",
+         .examples = "banger image list\nbanger image list --json",
+         .has_json = true,
+         .run = cmd_image_list },
+        { .words = "image show",
+         .doc = "Show one image as JSON",
+         .examples = "banger image show debian-bookworm",
+         .method = &api_image_show,
+         .operands = { "image" },
+         .n_required = 1,
+         .run = cmd_image_show },
+        { .words = "image delete",
+         .alias = "rm",
+         .doc = "Delete an image that no vm uses",
+         .examples = "banger image delete debian-bookworm",
+         .method = &api_image_delete,
+         .operands = { "image" },
+         .n_required = 1,
+         .run = cmd_image_delete },
+        { .words = "kernel",
+         .doc = "Get, import and remove the kernels that vms boot",
+         .details = "'vm run' pulls the kernel of its image by itself.",
+         .examples = "banger kernel list --available\n"
+                      "banger kernel import my-kernel --from ./linux-image.deb\n"
+                      "banger vm run --kernel my-kernel -- uname -r" },
+        { .words = "kernel pull",
+         .doc = "Get a kernel from the catalog",
+         .examples = "banger kernel pull debian-bookworm",
+         .method = &api_kernel_pull,
+         .operands = { "kernel" },
+         .n_required = 1,
+         .run = cmd_kernel_pull },
+        { .words = "kernel import",
+         .doc = "Take a kernel from a package or from files of this host",
+         .examples = "banger kernel import my-kernel --from ./linux-image.deb\n"
+                      "banger kernel import plain --from ./vmlinux --modules ./lib/modules/6.1.0", .method = &api_kernel_import,
+         .operands = { "kernel" },
+         .n_required = 1,
+         .run = cmd_kernel_import },
+        { .words = "kernel list",
+         .alias = "ls",
+         .doc = "List the kernels that are here, or those that can be pulled",
+         .examples = "banger kernel list\nbanger kernel list --available",
+         .options = kernel_list_options,
+         .has_json = true,
+         .run = cmd_kernel_list },
+        { .words = "kernel show",
+         .doc = "Show one kernel as JSON",
+         .examples = "banger kernel show my-kernel",
+         .method = &api_kernel_show,
+         .operands = { "kernel" },
+         .n_required = 1,
+         .run = cmd_kernel_show },
+        { .words = "kernel delete",
+         .alias = "rm",
+         .doc = "Delete a kernel that no vm uses",
+         .examples = "banger kernel delete my-kernel",
+         .method = &api_kernel_delete,
+         .operands = { "kernel" },
+         .n_required = 1,
+         .run = cmd_kernel_delete },
+        { .words = "daemon",
+         .doc = "Look after bangerd, which starts by itself when needed",
+         .details = "vms live in processes of their own; stopping bangerd does not touch them.",
+         .examples = "banger daemon status\nbanger daemon stop" },
+        { .words = "daemon status",
+         .doc = "Tell whether bangerd answers, and which version",
+         .examples = "banger daemon status",
+         .has_json = true,
+         .run = cmd_daemon_status },
+        { .words = "daemon start",
+         .doc = "Start bangerd unless it runs",
+         .examples = "banger daemon start",
+         .run = cmd_daemon_start },
+        { .words = "daemon stop",
+         .doc = "Stop bangerd; running vms stay alive",
+         .examples = "banger daemon stop",
+         .run = cmd_daemon_stop },
+        { .words = "daemon socket",
+         .doc = "Print the path of bangerd's socket",
+         .examples = "banger daemon socket",
+         .run = cmd_daemon_socket },
+        { .words = "doctor",
+         .doc = "Check whether this host is fit to run vms",
+         .details = "Prints what fails and what is doubtful; exits with 1 when something fails.",
+         .examples = "banger doctor\nbanger doctor --verbose",
+         .options = doctor_options,
+         .has_json = true,
+         .run = cmd_doctor },
+        { .words = "version",
+         .doc = "Print version, commit and time of the build",
+         .examples = "banger version\nbanger --version",
+         .run = cmd_version },
+        { .words = "completion",
+         .doc = "Print a script that completes banger's commands in a shell",
+         .details = "Shells: bash, zsh, fish.",
+         .examples = "source <(banger completion bash)\n"
+                      "banger completion zsh > ~/.zfunc/_banger\n"
+                      "banger completion fish > ~/.config/fish/completions/banger.fish", .operands = { "shell" },
+         .n_required = 1,
+         .run = cmd_completion },
+        { .words = NULL                                                                 },
+};

@@ -1,0 +1,21 @@
+#include <stdio.h>
+
+#include "cli/cli_call.h"
+#include "cli/cli_commands.h"
+
+void print_json(const json_t *json)
+{
+        (void) json_dumpf(json, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
+        (void) putchar('\n');
+}
+
+int call_and_print(struct cli *cli, const struct cli_args *args, const struct rpc_method *method,
+                   struct err *err)
+{
+        scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
+        int r = cli_call(cli, method, json_incref(args->params), &reply, err);
+
+        if (r == 0)
+                print_json(reply.result);
+        return r;
+}

@@ -1,0 +1,25 @@
+/* The stages of something long, on standard error: one live line on a terminal, a plain line each elsewhere. */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct progress {
+        bool is_live;        /* standard error is a terminal */
+        bool is_line_shown;  /* there is something to wipe */
+        uint64_t started_ms; /* of the stage, on the monotonic clock */
+        char stage[48];
+};
+
+void progress_init(struct progress *progress);
+/* {"stage","state":"begin|progress|end","detail","done","total","elapsed_ms"}; anything else is ignored. */
+void progress_event(struct progress *progress, const json_t *event);
+/* Wipes the live line. */
+void progress_done(struct progress *progress);
+
+/* "[#####.....]" of width characters; done is capped by total. */
+void progress_bar(uint64_t done, uint64_t total, unsigned width, char *out);
+/* "340ms", "2.9s", "3m12s" */
+#define ELAPSED_MAX 24
+void elapsed_format(uint64_t ms, char out[ELAPSED_MAX]);
