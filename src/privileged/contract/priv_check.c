@@ -1,11 +1,9 @@
 #include "privileged/contract/priv_check.h"
 
 #include <arpa/inet.h>
-#include <ctype.h>
 #include <errno.h>
 #include <net/if.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -157,10 +155,12 @@ int priv_check_guest_ip(const struct priv_network *network, const char *guest_ip
 
 static int hex_digit(char c)
 {
-        if (c >= '0' && c <= '9')
-                return c - '0';
-        c = (char) tolower((unsigned char) c);
-        return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        static const char digits[] = "0123456789abcdefABCDEF";
+        const char *at = c != '\0' ? strchr(digits, c) : NULL;
+
+        if (!at)
+                return -1;
+        return (int) (at - digits) < 16 ? (int) (at - digits) : (int) (at - digits) - 6;
 }
 
 int priv_check_mac(const char *text, uint8_t ret_mac[PRIV_MAC_BYTES], struct err *err)

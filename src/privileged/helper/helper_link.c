@@ -280,7 +280,7 @@ static int place_mac(const char *tap, int index, const uint8_t *mac, struct err 
 
 int link_attach_port(const char *tap, const char *bridge, const uint8_t *mac, struct err *err)
 {
-        struct link_state port, master;
+        struct link_state port = { 0 }, master = { 0 };
         int r = find_bridge(bridge, &master, err);
 
         if (r == 0)

@@ -156,7 +156,8 @@ static void log_call(const struct rpc_call *call, int r, uint64_t started_ms, co
 /* In a process of its own. SIGTERM is for the listener: what has begun is finished. */
 static int serve(int sock, const struct helper_config *config)
 {
-        struct rpc_call call = { .context = (void *) (uintptr_t) config };
+        struct helper_config own = *config;
+        struct rpc_call call = { .context = &own };
         uint64_t started_ms = clock_monotonic_ms();
         struct err err = { 0 };
         int r = confine_request(REQUEST_LIMIT_S, &err);
