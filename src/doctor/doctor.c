@@ -25,6 +25,7 @@ const struct doctor_check doctor_checks[] = {
         { "folders",           doctor_folders       },
         { "state store",       doctor_store         },
         { "disk space",        doctor_disk          },
+        { "default image",     doctor_image         },
         { "default kernel",    doctor_kernel        },
         { "tools",             doctor_tools         },
         { "image builds",      doctor_namespaces    },

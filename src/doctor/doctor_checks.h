@@ -16,6 +16,7 @@ DOCTOR_CHECK(doctor_tun);
 DOCTOR_CHECK(doctor_folders);
 DOCTOR_CHECK(doctor_store);
 DOCTOR_CHECK(doctor_disk);
+DOCTOR_CHECK(doctor_image);
 DOCTOR_CHECK(doctor_kernel);
 DOCTOR_CHECK(doctor_tools);
 DOCTOR_CHECK(doctor_namespaces);
