@@ -416,7 +416,7 @@ static int host_dial(struct driver *d, const char *line)
         return fd;
 }
 
-/* Reads what is there, to be compared as text; "EOF" at the end, "RESET" when it came with unread data (unix(7)), "" for nothing yet. */
+/* What is there, as text; "EOF" at the end, "RESET" when the other side had not read all (unix(7)), "" for nothing yet. */
 static const char *host_read(struct driver *d, int fd)
 {
         static char text[512];

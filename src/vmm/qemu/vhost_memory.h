@@ -1,10 +1,13 @@
-/* The guest's memory as the front end shares it: regions mapped here, and addresses checked before they become pointers. */
+/*
+ * The guest's memory as the front end shares it: regions mapped here, and addresses checked before they become
+ * pointers. A file that QEMU shortens afterwards is not guarded against: SIGBUS then ends the VMM of that guest alone.
+ */
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* What a front end without CONFIGURE_MEM_SLOTS may send (QEMU docs/interop/vhost-user.rst, "Memory region description"). */
+/* Without CONFIGURE_MEM_SLOTS there are no more (QEMU docs/interop/vhost-user.rst, "Memory region description"). */
 #define VHOST_MEMORY_REGIONS_MAX 8
 
 /* As it stands in the message, native byte order. */

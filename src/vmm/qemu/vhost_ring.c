@@ -177,9 +177,9 @@ void vhost_ring_publish(struct vhost_ring *ring)
         ring->published_used = ring->next_used;
         __atomic_store_n(&ring->used->idx, ring->next_used, __ATOMIC_RELEASE);
         __atomic_thread_fence(__ATOMIC_SEQ_CST); /* the index before the question, or an interrupt is lost */
-        /* The only failure left is a full counter, and then an interrupt is under way. */
-        if (wants_interrupt(ring) && ring->call_fd >= 0 && write(ring->call_fd, &one, sizeof(one)) < 0)
-                errno = 0;
+        if (wants_interrupt(ring) &&
+            ring->call_fd >= 0) /* fails on a full counter only: an interrupt is under way */
+                (void) !write(ring->call_fd, &one, sizeof(one));
 }
 
 bool vhost_ring_want_kick(struct vhost_ring *ring)

@@ -53,7 +53,7 @@ struct vhost_chain {
 void vhost_ring_init(struct vhost_ring *ring);
 void vhost_ring_done(struct vhost_ring *ring);
 
-/* Translates the addresses and takes up work where last_avail says. -EINVAL when something is missing or outside the memory. */
+/* Translates the addresses and goes on at last_avail. -EINVAL when something is missing or outside the memory. */
 int vhost_ring_start(struct vhost_ring *ring, const struct vhost_memory *memory);
 /* Afterwards guest memory is not touched any more. */
 void vhost_ring_stop(struct vhost_ring *ring);

@@ -1,6 +1,5 @@
 /*
- * Requests are a table: what size, how many descriptors, which function. Messages are taken off the socket piece by
- * piece, as nothing here may block.
+ * Requests are a table: what size, how many descriptors, which function.
  *
  * A ring runs when it has a kick descriptor and is enabled. `stop` of the monitor and a reset of the machine look alike
  * at first: ENABLE 0, GET_VRING_BASE. Both are followed by setting everything again; only then does it show, by the
@@ -18,14 +17,11 @@
 #include "base/fd.h"
 #include "base/scoped.h"
 #include "base/text.h"
+#include "vmm/qemu/vhost_message.h"
 
-/* QEMU docs/interop/vhost-user.rst, "Message Specification". */
-#define FLAG_VERSION_MASK 0x3U
-#define FLAG_VERSION      0x1U
-#define FLAG_REPLY        0x4U
-#define FLAG_NEED_REPLY   0x8U
-#define RING_INDEX_MASK   0xffU
-#define RING_NO_FD        0x100U
+/* QEMU docs/interop/vhost-user.rst, "A vring descriptor index". */
+#define RING_INDEX_MASK 0xffU
+#define RING_NO_FD      0x100U
 
 #define F_PROTOCOL_FEATURES  (UINT64_C(1) << 30)
 #define PROTOCOL_F_MQ        (UINT64_C(1) << 0)
@@ -61,45 +57,6 @@ enum request {
         N_REQUESTS
 };
 
-struct header {
-        uint32_t request, flags, size;
-};
-
-struct vring_state {
-        uint32_t index, value;
-};
-
-struct vring_address {
-        uint32_t index, flags;
-        uint64_t desc, used, avail, log;
-};
-
-struct mem_table {
-        uint32_t n, padding;
-        struct vhost_memory_region regions[VHOST_MEMORY_REGIONS_MAX];
-};
-
-struct config_space {
-        uint32_t offset, size, flags;
-        uint8_t bytes[VHOST_USER_CONFIG_MAX];
-};
-
-struct message {
-        struct header header;
-        union {
-                uint64_t u64;
-                struct vring_state state;
-                struct vring_address address;
-                struct mem_table table;
-                struct config_space config;
-        } payload;
-        size_t n_got;         /* header and payload so far */
-        int fds[FD_PASS_MAX]; /* owned */
-        size_t n_fds;
-};
-static_assert(offsetof(struct message, payload) - sizeof(struct header) <= 4,
-              "the payload follows, but for padding");
-
 /* Where a ring was when it stopped. */
 struct ring_mark {
         bool is_set;
@@ -112,14 +69,14 @@ struct ring_mark {
 struct vhost_user {
         int fd;    /* owned */
         int epoll; /* owned */
-        struct message message;
+        struct vhost_message message;
         uint64_t features;
         uint64_t protocol_features;
         struct vhost_memory memory;
         struct vhost_ring rings[VHOST_USER_RINGS];
         struct ring_mark marks[VHOST_USER_RINGS];
         bool was_reset;
-        uint8_t config[VHOST_USER_CONFIG_MAX];
+        uint8_t config[VHOST_CONFIG_MAX];
         size_t n_config;
 };
 
@@ -147,18 +104,11 @@ int vhost_user_new(int owned_fd, const void *config, size_t n_config, struct vho
         return 0;
 }
 
-static void close_fds(struct message *message)
-{
-        for (size_t i = 0; i < message->n_fds; i++)
-                (void) close(message->fds[i]);
-        message->n_fds = 0;
-}
-
 void vhost_user_free(struct vhost_user *user)
 {
         if (!user)
                 return;
-        close_fds(&user->message);
+        vhost_message_done(&user->message);
         for (size_t i = 0; i < VHOST_USER_RINGS; i++)
                 vhost_ring_done(&user->rings[i]);
         vhost_memory_done(&user->memory);
@@ -200,20 +150,9 @@ const struct vhost_memory *vhost_user_memory(const struct vhost_user *user)
         return &user->memory;
 }
 
-/* Replies are small and QEMU waits for them: a socket too full for one belongs to no QEMU. */
 static int reply(struct vhost_user *user, void *payload, uint32_t size)
 {
-        struct header header = { user->message.header.request, FLAG_VERSION | FLAG_REPLY, size };
-        struct iovec parts[2] = {
-                {&header,                       sizeof(header)},
-                { payload, size          }
-        };
-        struct msghdr message = { .msg_iov = parts, .msg_iovlen = 2 };
-        ssize_t n = sendmsg(user->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-
-        if (n < 0)
-                return -errno;
-        return (size_t) n == sizeof(header) + size ? 0 : -EPROTO;
+        return vhost_message_reply(user->fd, &user->message, payload, size);
 }
 
 static int reply_u64(struct vhost_user *user, uint64_t value)
@@ -319,23 +258,26 @@ static int reset_owner(struct vhost_user *user)
 /* Replaces all regions. Running rings go on in the new ones, or the table is refused and they stop. */
 static int set_mem_table(struct vhost_user *user)
 {
-        const struct mem_table *table = &user->message.payload.table;
+        const struct vhost_mem_table *table = &user->message.payload.table;
+        bool was_running[VHOST_USER_RINGS];
         struct vhost_memory memory;
         int r;
 
         if (table->n == 0 || table->n > VHOST_MEMORY_REGIONS_MAX || table->n != user->message.n_fds ||
             user->message.header.size !=
-                    offsetof(struct mem_table, regions) + table->n * sizeof(table->regions[0]))
+                    offsetof(struct vhost_mem_table, regions) + table->n * sizeof(table->regions[0]))
                 return -EPROTO;
         r = vhost_memory_map(table->regions, user->message.fds, table->n, &memory);
         if (r < 0)
                 return r;
-        for (size_t i = 0; i < VHOST_USER_RINGS; i++)
+        for (size_t i = 0; i < VHOST_USER_RINGS; i++) {
+                was_running[i] = user->rings[i].is_running;
                 stop_ring(user, i);
+        }
         vhost_memory_done(&user->memory);
         user->memory = memory;
         for (size_t i = 0; i < VHOST_USER_RINGS; i++) {
-                r = user->marks[i].is_set ? settle_ring(user, i) : 0;
+                r = was_running[i] ? settle_ring(user, i) : 0;
                 if (r < 0)
                         return r;
         }
@@ -344,7 +286,7 @@ static int set_mem_table(struct vhost_user *user)
 
 static int set_vring_num(struct vhost_user *user)
 {
-        const struct vring_state *state = &user->message.payload.state;
+        const struct vhost_vring_state *state = &user->message.payload.state;
         struct vhost_ring *ring = ring_at(user, state->index);
 
         if (!ring || ring->is_running || state->value == 0 || state->value > VHOST_RING_SIZE_MAX ||
@@ -356,7 +298,7 @@ static int set_vring_num(struct vhost_user *user)
 
 static int set_vring_addr(struct vhost_user *user)
 {
-        const struct vring_address *address = &user->message.payload.address;
+        const struct vhost_vring_address *address = &user->message.payload.address;
         struct vhost_ring *ring = ring_at(user, address->index);
 
         /* flags: bit 0 asks for logging of dirty pages, which was not offered. */
@@ -369,7 +311,7 @@ static int set_vring_addr(struct vhost_user *user)
 
 static int set_vring_base(struct vhost_user *user)
 {
-        const struct vring_state *state = &user->message.payload.state;
+        const struct vhost_vring_state *state = &user->message.payload.state;
         struct vhost_ring *ring = ring_at(user, state->index);
 
         if (!ring || ring->is_running || state->value > UINT16_MAX)
@@ -381,7 +323,7 @@ static int set_vring_base(struct vhost_user *user)
 /* Stops the ring until the next kick descriptor. */
 static int get_vring_base(struct vhost_user *user)
 {
-        struct vring_state state = user->message.payload.state;
+        struct vhost_vring_state state = user->message.payload.state;
         struct vhost_ring *ring = ring_at(user, state.index);
 
         if (!ring)
@@ -397,7 +339,7 @@ static int get_vring_base(struct vhost_user *user)
  * Takes the message's descriptor, FD_NONE when it says there is none. Only an anonymous inode (an eventfd) will do:
  * writing to a pipe or socket could raise SIGPIPE, reading from one could block.
  */
-static int take_eventfd(struct message *message, int *ret_fd)
+static int take_eventfd(struct vhost_message *message, int *ret_fd)
 {
         bool has_none = (message->payload.u64 & RING_NO_FD) != 0;
         struct stat st;
@@ -489,7 +431,7 @@ static int get_queue_num(struct vhost_user *user)
 
 static int set_vring_enable(struct vhost_user *user)
 {
-        const struct vring_state *state = &user->message.payload.state;
+        const struct vhost_vring_state *state = &user->message.payload.state;
         struct vhost_ring *ring = ring_at(user, state->index);
 
         if (!ring || state->value > 1)
@@ -501,8 +443,8 @@ static int set_vring_enable(struct vhost_user *user)
 /* An answer without payload is the protocol's way to say no. */
 static int get_config(struct vhost_user *user)
 {
-        struct config_space config = user->message.payload.config;
-        uint32_t head = offsetof(struct config_space, bytes);
+        struct vhost_config_space config = user->message.payload.config;
+        uint32_t head = offsetof(struct vhost_config_space, bytes);
 
         if (user->message.header.size < head || user->message.header.size - head != config.size ||
             config.offset > user->n_config || config.size > user->n_config - config.offset)
@@ -526,32 +468,32 @@ static const struct {
         uint32_t max_fds;
         bool has_answer; /* of its own: never acknowledged besides */
 } requests[N_REQUESTS] = {
-        [GET_FEATURES] = {get_features,           0,                            0,                        true },
-        [SET_FEATURES] = { set_features,          sizeof(uint64_t),             0,                        false},
-        [SET_OWNER] = { set_owner,             0,                            0,                        false},
-        [RESET_OWNER] = { reset_owner,           0,                            0,                        false},
-        [SET_MEM_TABLE] = { set_mem_table,         SIZE_ANY,                     VHOST_MEMORY_REGIONS_MAX, false},
-        [SET_VRING_NUM] = { set_vring_num,         sizeof(struct vring_state),   0,                        false},
-        [SET_VRING_ADDR] = { set_vring_addr,        sizeof(struct vring_address), 0,                        false},
-        [SET_VRING_BASE] = { set_vring_base,        sizeof(struct vring_state),   0,                        false},
-        [GET_VRING_BASE] = { get_vring_base,        sizeof(struct vring_state),   0,                        true },
-        [SET_VRING_KICK] = { set_vring_kick,        sizeof(uint64_t),             1,                        false},
-        [SET_VRING_CALL] = { set_vring_call,        sizeof(uint64_t),             1,                        false},
-        [SET_VRING_ERR] = { set_vring_err,         sizeof(uint64_t),             1,                        false},
-        [GET_PROTOCOL_FEATURES] = { get_protocol_features, 0,                            0,                        true },
-        [SET_PROTOCOL_FEATURES] = { set_protocol_features, sizeof(uint64_t),             0,                        false},
-        [GET_QUEUE_NUM] = { get_queue_num,         0,                            0,                        true },
-        [SET_VRING_ENABLE] = { set_vring_enable,      sizeof(struct vring_state),   0,                        false},
-        [GET_CONFIG] = { get_config,            SIZE_ANY,                     0,                        true },
-        [SET_CONFIG] = { set_config,            SIZE_ANY,                     0,                        false},
+        [GET_FEATURES] = {get_features,           0,                                  0,                        true },
+        [SET_FEATURES] = { set_features,          sizeof(uint64_t),                   0,                        false},
+        [SET_OWNER] = { set_owner,             0,                                  0,                        false},
+        [RESET_OWNER] = { reset_owner,           0,                                  0,                        false},
+        [SET_MEM_TABLE] = { set_mem_table,         SIZE_ANY,                           VHOST_MEMORY_REGIONS_MAX, false},
+        [SET_VRING_NUM] = { set_vring_num,         sizeof(struct vhost_vring_state),   0,                        false},
+        [SET_VRING_ADDR] = { set_vring_addr,        sizeof(struct vhost_vring_address), 0,                        false},
+        [SET_VRING_BASE] = { set_vring_base,        sizeof(struct vhost_vring_state),   0,                        false},
+        [GET_VRING_BASE] = { get_vring_base,        sizeof(struct vhost_vring_state),   0,                        true },
+        [SET_VRING_KICK] = { set_vring_kick,        sizeof(uint64_t),                   1,                        false},
+        [SET_VRING_CALL] = { set_vring_call,        sizeof(uint64_t),                   1,                        false},
+        [SET_VRING_ERR] = { set_vring_err,         sizeof(uint64_t),                   1,                        false},
+        [GET_PROTOCOL_FEATURES] = { get_protocol_features, 0,                                  0,                        true },
+        [SET_PROTOCOL_FEATURES] = { set_protocol_features, sizeof(uint64_t),                   0,                        false},
+        [GET_QUEUE_NUM] = { get_queue_num,         0,                                  0,                        true },
+        [SET_VRING_ENABLE] = { set_vring_enable,      sizeof(struct vhost_vring_state),   0,                        false},
+        [GET_CONFIG] = { get_config,            SIZE_ANY,                           0,                        true },
+        [SET_CONFIG] = { set_config,            SIZE_ANY,                           0,                        false},
 };
 
 static int handle(struct vhost_user *user)
 {
-        const struct header *header = &user->message.header;
+        const struct vhost_message_header *header = &user->message.header;
         bool is_known = header->request < N_REQUESTS && requests[header->request].handle;
         bool wants_ack =
-                (header->flags & FLAG_NEED_REPLY) && (user->protocol_features & PROTOCOL_F_REPLY_ACK);
+                (header->flags & VHOST_FLAG_NEED_REPLY) && (user->protocol_features & PROTOCOL_F_REPLY_ACK);
         int r;
 
         if (!is_known) /* what was not negotiated: an old back end's silence, unless asked */
@@ -565,61 +507,25 @@ static int handle(struct vhost_user *user)
         return reply_u64(user, r < 0);
 }
 
-/* Reads on: 1 when the message is whole, 0 when there is no more for now. */
-static int receive(struct vhost_user *user)
-{
-        struct message *message = &user->message;
-
-        for (;;) {
-                size_t head = sizeof(message->header);
-                bool in_head = message->n_got < head;
-                size_t want = in_head ? head - message->n_got : head + message->header.size - message->n_got;
-                uint8_t *to = in_head ? (uint8_t *) &message->header + message->n_got
-                                      : (uint8_t *) &message->payload + message->n_got - head;
-                int fds[FD_PASS_MAX];
-                size_t n_fds;
-                ssize_t n;
-
-                if (!in_head && want == 0)
-                        return 1;
-                n = fd_receive_with(user->fd, to, want, fds, &n_fds);
-                if (n <= 0)
-                        return n == 0 ? -ECONNRESET : n == -EAGAIN ? 0 : (int) n;
-                if (n_fds > 0) {
-                        close_fds(
-                                message); /* a second lot takes the first one's place; the count will not fit */
-                        memcpy(message->fds, fds, n_fds * sizeof(fds[0]));
-                        message->n_fds = n_fds;
-                }
-                message->n_got += (size_t) n;
-                if (message->n_got == head &&
-                    ((message->header.flags & FLAG_VERSION_MASK) != FLAG_VERSION ||
-                     (message->header.flags & FLAG_REPLY) || message->header.size > sizeof(message->payload)))
-                        return -EPROTO;
-        }
-}
-
 static void drain_kicks(struct vhost_user *user)
 {
         uint64_t count;
 
         for (size_t i = 0; i < VHOST_USER_RINGS; i++)
-                if (user->rings[i].is_running && read(user->rings[i].kick_fd, &count, sizeof(count)) < 0)
-                        errno = 0; /* not kicked */
+                if (user->rings[i].is_running)
+                        (void) !read(user->rings[i].kick_fd, &count, sizeof(count)); /* EAGAIN: not kicked */
 }
 
 int vhost_user_run(struct vhost_user *user)
 {
         drain_kicks(user);
         for (size_t i = 0; i < MESSAGES_PER_RUN; i++) {
-                int r = receive(user);
+                int r = vhost_message_receive(user->fd, &user->message);
 
                 if (r <= 0)
                         return r;
                 r = handle(user);
-                close_fds(&user->message);
-                user->message.n_got = 0;
-                memset(&user->message.payload, 0, sizeof(user->message.payload));
+                vhost_message_done(&user->message);
                 if (r < 0)
                         return r;
         }

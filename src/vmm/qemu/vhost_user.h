@@ -16,19 +16,24 @@
 #include "vmm/qemu/vhost_memory.h"
 #include "vmm/qemu/vhost_ring.h"
 
-#define VHOST_USER_RINGS      2
-#define VHOST_USER_CONFIG_MAX 256
+#define VHOST_USER_RINGS 2
 
 struct vhost_user;
 
-/* owned_fd: our end of the chardev. config: the device's configuration space, at most VHOST_USER_CONFIG_MAX bytes. 0 or -errno. */
+/*
+ * owned_fd: our end of the chardev, closed on failure too. config: the device's configuration space, at most
+ * VHOST_CONFIG_MAX bytes. 0 or -errno.
+ */
 int vhost_user_new(int owned_fd, const void *config, size_t n_config, struct vhost_user **ret_user);
 void vhost_user_free(struct vhost_user *user);
 SCOPED_FUNC(struct vhost_user *, vhost_user_free);
 
 /* Readable when a message or a kick has come. Borrowed. */
 int vhost_user_fd(const struct vhost_user *user);
-/* Takes what has come, without blocking. -ECONNRESET when QEMU is gone, -EPROTO or another error for a message not to be had. */
+/*
+ * Takes what has come, without blocking. -ECONNRESET when QEMU is gone, -EPROTO or another error for a message not to
+ * be had.
+ */
 int vhost_user_run(struct vhost_user *user);
 
 /* All rings run: the driver is there and the VM is not stopped. */

@@ -54,7 +54,7 @@ struct vsock_connection {
         bool is_ready, waits_to_write;
 };
 
-/* state: VSOCK_HANDSHAKE, or VSOCK_PEER_INIT with the guest's REQUEST. The fields of the ports are the caller's to set. */
+/* state: VSOCK_HANDSHAKE, or VSOCK_PEER_INIT for the guest's REQUEST. The ports are the caller's to set. */
 struct vsock_connection *vsock_connection_new(int owned_fd, uint64_t guest_cid, enum vsock_state state);
 void vsock_connection_free(struct vsock_connection *connection);
 

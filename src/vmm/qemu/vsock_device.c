@@ -3,7 +3,7 @@
  * remembered by an eventfd of our own, so that the owner's other descriptors get their turn.
  *
  * While the rings stand (before the driver is there, or the VM is paused) the host's side is not looked at either, as
- * with Firecracker: connections wait in the backlog, data in the sockets, deadlines stand still with them.
+ * with Firecracker: connections wait in the backlog, data in the sockets, and deadlines that passed are noticed afterwards.
  */
 #include "vmm/qemu/vsock_device.h"
 

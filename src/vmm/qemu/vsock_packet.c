@@ -14,7 +14,7 @@ void vsock_packet_load(const struct iovec *parts, size_t n_parts, struct virtio_
                 to += n;
                 left -= n;
         }
-        /* The copy may have changed here, says this: so no later use can be turned into a second read of guest memory. */
+        /* "It may have changed here": so no later use of the copy can become a second read of guest memory. */
         __asm__ volatile("" : "+m"(*ret_header));
 }
 

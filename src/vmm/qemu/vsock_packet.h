@@ -19,7 +19,7 @@ struct vsock_slot {
         uint32_t n_used; /* header and data written */
 };
 
-/* Copies the header out, once: the guest may write it again while we look. parts hold VSOCK_HEADER_SIZE bytes or more. */
+/* Copies the header out, once: the guest may be writing it. parts hold VSOCK_HEADER_SIZE bytes or more. */
 void vsock_packet_load(const struct iovec *parts, size_t n_parts, struct virtio_vsock_hdr *ret_header);
 /* Writes the header and sets n_used to what it says. */
 void vsock_packet_store(struct vsock_slot *slot, const struct virtio_vsock_hdr *header);
