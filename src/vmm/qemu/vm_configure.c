@@ -14,10 +14,6 @@ int vm_handle_put_machine(struct vm_instance *instance, struct vm_call *call, st
 
 int vm_handle_patch_machine(struct vm_instance *instance, struct vm_call *call, struct err *err)
 {
-        if (call->body.machine.given == 0) {
-                /* as with no body at all, and like that without a prefix; the route adds none to this op */
-                return err_set(err, EINVAL, "vmm.machine", "Empty PATCH request.");
-        }
         call->reply.deprecated = vmm_given(&vmm_shape_machine_config, &call->body.machine, cpu_template);
         return vm_config_put_machine(&instance->config, &call->body.machine, true, err);
 }

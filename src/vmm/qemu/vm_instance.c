@@ -96,6 +96,8 @@ static int refuse_missing(struct vm_call *call, const char *field, struct err *e
 /* PUT and PATCH of the machine share a shape; only PUT asks for everything. */
 static int check_required(struct vm_call *call, struct err *err)
 {
+        if (call->request->route->endpoint == VMM_PATCH_MACHINE && call->body.machine.given == 0)
+                return err_set(err, EINVAL, "vmm.machine", "Empty PATCH request.");
         if (call->request->route->endpoint != VMM_PUT_MACHINE)
                 return 0;
         if (!vmm_given(&vmm_shape_machine_config, &call->body.machine, vcpu_count))
