@@ -45,9 +45,13 @@ void vm_confine_early(void)
         (void) prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
 
-static int make_ruleset(void)
+static long landlock_abi(void)
 {
-        long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+        return syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+}
+
+static int make_ruleset(long abi)
+{
         struct ruleset_attr attr = { .handled_access_fs =
                                              (UINT64_C(1) << 13) - 1 }; /* ABI 1 has bits 0 ... 12 */
 
@@ -65,29 +69,34 @@ static int make_ruleset(void)
                              abi >= 4 ? sizeof(attr) : sizeof(attr.handled_access_fs), 0);
 }
 
-/* The folder of a disk: its files may be read and written, as PATCH /drives asks for a new one. */
-static void allow_folder_of(int ruleset, const char *path)
+/*
+ * The folder of a disk: its files may be opened as PATCH /drives asks for a new one. Truncation is asked of QEMU, which
+ * has no such rule, but the kernel remembers with a descriptor what its opener was allowed.
+ */
+static void allow_folder_of(int ruleset, long abi, const struct vmm_drive_body *drive)
 {
-        scoped_free char *copy = xstrdup(path);
+        scoped_free char *copy = xstrdup(drive->path_on_host);
         scoped_close int folder = open(dirname(copy), O_PATH | O_DIRECTORY | O_CLOEXEC);
-        struct landlock_path_beneath_attr rule = { .allowed_access = LANDLOCK_ACCESS_FS_READ_FILE |
-                                                                     LANDLOCK_ACCESS_FS_WRITE_FILE,
+        struct landlock_path_beneath_attr rule = { .allowed_access = LANDLOCK_ACCESS_FS_READ_FILE,
                                                    .parent_fd = folder };
 
+        if (!drive->is_read_only)
+                rule.allowed_access |= LANDLOCK_ACCESS_FS_WRITE_FILE | (abi >= 3 ? ACCESS_FS_TRUNCATE : 0);
         if (folder >= 0)
                 (void) syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
 }
 
 static int restrict_files(const struct vm_config *config, struct err *err)
 {
-        scoped_close int ruleset = make_ruleset();
+        long abi = landlock_abi();
+        scoped_close int ruleset = make_ruleset(abi);
 
         if (ruleset < 0) {
                 vm_log_warn("Landlock is not available: file access is not restricted");
                 return 0;
         }
         for (size_t i = 0; i < config->n_drives; i++)
-                allow_folder_of(ruleset, config->drives[i].body.path_on_host);
+                allow_folder_of(ruleset, abi, &config->drives[i].body);
         if (syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
                 return err_errno(err, "vmm.confine", "restrict file access");
         return 0;
