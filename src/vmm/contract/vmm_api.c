@@ -209,7 +209,7 @@ bool vmm_field_is_given(const struct vmm_shape *shape, const void *body, size_t 
         for (unsigned i = 0; shape->fields[i].name; i++)
                 if (shape->fields[i].offset == offset)
                         return given & (UINT32_C(1) << i);
-        assert(!"no such field in the shape");
+        assert(false); /* no such field in the shape */
         return false;
 }
 
