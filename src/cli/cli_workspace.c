@@ -49,23 +49,36 @@ void cli_workspace_print(const struct cli_workspace *workspace, bool include_unt
                 WORKSPACE_GUEST_PATH, include_untracked ? "tracked and untracked" : "tracked only");
 }
 
+static int interrupted(struct cli *cli, int r, struct err *err)
+{
+        cli->signal = signals_unguard();
+        if (cli->signal != 0 && r == 0)
+                return err_set(err, ECANCELED, "cli.workspace", "interrupted");
+        return r;
+}
+
+static int pack(struct cli *cli, const struct cli_workspace *workspace, struct workspace_copy *ret_copy,
+                struct err *err)
+{
+        signals_guard(FD_NONE);
+        return interrupted(cli, workspace_copy_make(&workspace->repo, &workspace->wish, ret_copy, err), err);
+}
+
 static int pack_and_send(struct cli *cli, const struct cli_workspace *workspace, const char *vm,
                          struct err *err)
 {
         scoped(workspace_copy_done) struct workspace_copy copy = { 0 };
-        scoped_close int fd = cli_connect(cli, vm, NULL, err);
-        int r;
+        scoped_close int fd = FD_NONE;
+        int r = pack(cli, workspace, &copy, err);
 
+        if (r < 0)
+                return r;
+        fd = cli_connect(cli, vm, NULL, err);
         if (fd < 0)
                 return fd;
         signals_guard(fd);
-        r = workspace_copy_make(&workspace->repo, &workspace->wish, &copy, err);
-        if (r == 0)
-                r = workspace_send(&workspace->repo, &copy, &workspace->files, fd, WORKSPACE_GUEST_PATH, err);
-        cli->signal = signals_unguard();
-        if (cli->signal != 0 && r == 0)
-                r = err_set(err, ECANCELED, "cli.workspace", "interrupted");
-        return r;
+        r = workspace_send(&workspace->repo, &copy, &workspace->files, fd, WORKSPACE_GUEST_PATH, err);
+        return interrupted(cli, r, err);
 }
 
 static int record(struct cli *cli, const struct cli_workspace *workspace, const char *vm, struct err *err)
@@ -79,14 +92,24 @@ static int record(struct cli *cli, const struct cli_workspace *workspace, const 
         return cli_call(cli, &api_vm_workspace_record, params, &reply, err);
 }
 
-static void trust(struct cli *cli, const char *vm)
+/* Does mise read any of the files? Without one there is nothing to trust, and a slow guest is spared a shell. */
+static bool has_mise_files(const struct text *names)
+{
+        for (const char *name = names->s; name && name < names->s + names->n; name += strlen(name) + 1)
+                if (strstr(name, "mise") || strstr(name, ".tool-versions"))
+                        return true;
+        return false;
+}
+
+static void trust(struct cli *cli, const struct cli_workspace *workspace, const char *vm)
 {
         struct err ignored = { 0 }; /* S-271: neither a missing mise nor its failure matters */
         scoped_free char *path = text_shell_quote(WORKSPACE_GUEST_PATH);
         scoped_free char *script = xasprintf(
                 "if command -v mise >/dev/null 2>&1; then mise trust --quiet --all %s || true; fi", path);
 
-        (void) cli_run_quietly(cli, vm, script, FD_NONE, &ignored);
+        if (has_mise_files(&workspace->files.names))
+                (void) cli_run_quietly(cli, vm, script, FD_NONE, &ignored);
 }
 
 int cli_workspace_send(struct cli *cli, const struct cli_workspace *workspace, const char *vm,
@@ -104,7 +127,7 @@ int cli_workspace_send(struct cli *cli, const struct cli_workspace *workspace, c
         (void) fprintf(stderr, "%s%s: %zu files to %s %s%s\n", style_on(stderr, STYLE_DIM),
                        workspace->repo.name, workspace->files.n_files, WORKSPACE_GUEST_PATH, elapsed,
                        style_off(stderr));
-        trust(cli, vm);
+        trust(cli, workspace, vm);
         return 0;
 }
 
