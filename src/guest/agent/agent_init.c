@@ -18,6 +18,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "base/version.h"
 #include "guest/agent/agent_pool.h"
 #include "guest/contract/guest_frame.h"
 
@@ -95,7 +96,7 @@ static int exchange(struct boot *boot, struct err *err)
         if (r < 0)
                 return r;
         id[strcspn(id, "\n")] = '\0';
-        hello = xasprintf("{\"boot_id\":\"%s\",\"version\":\"%s\",\"protocol\":%u}", id, AGENT_VERSION,
+        hello = xasprintf("{\"boot_id\":\"%s\",\"version\":\"%s\",\"protocol\":%u}", id, BANGER_VERSION,
                           GUEST_PROTOCOL);
         r = guest_frame_send(boot->host, GUEST_FRAME_HELLO, hello, strlen(hello), deadline_ms);
         if (r == 0)
@@ -243,7 +244,7 @@ void agent_init(char **argv)
 
         agent_mount_kernel();
         open_console();
-        agent_say("version " AGENT_VERSION);
+        agent_say("version %s", BANGER_VERSION);
         if (bring_up(&boot, &err) < 0)
                 give_up(&boot, &err);
         init = find_init();

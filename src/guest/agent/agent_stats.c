@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "base/version.h"
 #include "guest/agent/agent_serve.h"
 #include "guest/contract/guest_frame.h"
 
@@ -39,7 +40,7 @@ json_t *agent_health(void)
 {
         json_t *json = json_object();
 
-        (void) json_object_set_new(json, "version", json_string(AGENT_VERSION));
+        (void) json_object_set_new(json, "version", json_string(BANGER_VERSION));
         set_u64(json, "protocol", GUEST_PROTOCOL);
         (void) json_object_set_new(json, "systemd", json_boolean(access("/run/systemd/system", F_OK) == 0));
         add_uptime(json);
