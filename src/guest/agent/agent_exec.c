@@ -422,8 +422,10 @@ int agent_exec(int fd, const struct guest_request *request, void (*on_started)(v
         if (r < 0)
                 return r;
         agent_command_init(&command, request);
-        if (!command.file)
-                return report_missing(fd, request->argv ? request->argv[0] : "sh", command.error) < 0 ? 0 : 0;
+        if (!command.file) {
+                (void) report_missing(fd, request->argv ? request->argv[0] : "sh", command.error);
+                return 0;
+        }
         guest_channel_init(&session.channel, fd);
         r = open_streams(&session, request, child);
         if (r == 0)
