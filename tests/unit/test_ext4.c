@@ -275,7 +275,8 @@ struct tree_case {
         int code;           /* or failure */
 };
 
-/* clang-format off: version 14 crashes on lists of lists of unequal length */
+/* version 14 crashes on lists of lists of unequal length */
+/* clang-format off */
 static const struct tree_case tree_cases[] = {
         {"owners, modes and content",
          { { "./", 'd', 0711, 5, 6 }, { "./f", '-', 06755, 65536, 4000000000, "hello" } },

@@ -140,7 +140,8 @@ struct shape {
         const char *script;
 };
 
-/* clang-format off: version 14 crashes on long strings in a table */
+/* version 14 crashes on long strings in a table */
+/* clang-format off */
 static const struct shape same_shapes[] = {
         { "clean", "" },
         { "changed", "echo two > one" },
@@ -284,7 +285,8 @@ struct refusal {
         const char *script, *path, *branch, *from, *says;
 };
 
-/* clang-format off: version 14 crashes on long strings in a table */
+/* version 14 crashes on long strings in a table */
+/* clang-format off */
 static const struct refusal refusals[] = {
         { "", "missing", NULL, NULL, "No such file" },
         { "touch file", "file", NULL, NULL, "not a folder" },

@@ -6,7 +6,8 @@
 
 static const char *const method_names[VMM_N_METHODS] = { "GET", "PUT", "PATCH" };
 
-/* clang-format off: a table reads by columns */
+/* a table reads by columns */
+/* clang-format off */
 const struct vmm_route vmm_routes[VMM_N_ENDPOINTS] = {
         {VMM_GET_INSTANCE,         VMM_GET,   "",                    VMM_ANY_TIME,     NULL,                        NULL                  },
         { VMM_GET_VERSION,         VMM_GET,   "version",             VMM_ANY_TIME,     NULL,                        NULL                  },
