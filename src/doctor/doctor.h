@@ -24,7 +24,7 @@ struct doctor_context {
         const char *firecracker_path; /* the same; NULL: PATH */
         const char *qemu_vmm_path;    /* banger-qemu; NULL: beside this program, then PATH */
         const char *image;            /* the default image */
-        const char *kernel;           /* and the kernel it goes with */
+        const char *kernel;           /* and the kernel it goes with; NULL: unknown */
         /* ---- what the host is; a test puts its own in place */
         const char *machine; /* uname -m */
         const char *os_release;

@@ -10,8 +10,13 @@ DOCTOR_CHECK(doctor_kernel)
         scoped_free char *folder = layout_join(context->layout->state, "kernels", NULL);
         struct kernel kernel = { 0 };
         struct err err = { 0 };
-        int r = kernel_read(folder, context->kernel, &kernel, &err);
+        int r;
 
+        if (!context->kernel) {
+                doctor_pass(result, "the default image is not from the catalog; it names its kernel itself");
+                return;
+        }
+        r = kernel_read(folder, context->kernel, &kernel, &err);
         if (r == 0)
                 doctor_pass(result, "%s (%s)", kernel.name, kernel.version);
         else if (r == -ENOENT)

@@ -309,6 +309,21 @@ static void an_installation_is_compared_with_this_program(void **state)
         assert_int_equal(f->result.status, DOCTOR_WARN);
 }
 
+static void an_image_without_a_known_kernel_is_no_failure(void **state)
+{
+        struct fixture *f = *state;
+
+        run(f, doctor_kernel);
+        assert_int_equal(f->result.status, DOCTOR_WARN);
+        assert_true(says(f, "banger kernel pull debian-6.1"));
+        f->context.kernel = NULL;
+        run(f, doctor_kernel);
+        assert_int_equal(f->result.status, DOCTOR_PASS);
+        run(f, doctor_image);
+        assert_int_equal(f->result.status, DOCTOR_WARN);
+        assert_true(says(f, "banger image pull debian-bookworm"));
+}
+
 static void nobody_at_the_helpers_socket_is_a_failure(void **state)
 {
         struct fixture *f = *state;
@@ -353,6 +368,7 @@ int main(void)
                 DOCTOR_TEST(the_store_is_looked_at_and_left_alone),
                 DOCTOR_TEST(ranges_of_ids_are_found_by_uid_and_size),
                 DOCTOR_TEST(an_installation_is_compared_with_this_program),
+                DOCTOR_TEST(an_image_without_a_known_kernel_is_no_failure),
                 DOCTOR_TEST(nobody_at_the_helpers_socket_is_a_failure),
                 DOCTOR_TEST(a_report_has_every_check_and_knows_its_failures),
         };
