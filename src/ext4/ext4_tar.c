@@ -124,9 +124,7 @@ static int report_progress(struct tar *tar, struct err *err)
 static const char *skip_dots(const char *path)
 {
         for (;;) {
-                if (path[0] == '/')
-                        path++;
-                else if (path[0] == '.' && (path[1] == '/' || path[1] == '\0'))
+                if (path[0] == '/' || (path[0] == '.' && (path[1] == '/' || path[1] == '\0')))
                         path++;
                 else
                         return path;
