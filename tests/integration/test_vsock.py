@@ -1,7 +1,7 @@
 """The vsock device beside a real QEMU and a real Linux guest.
 
 Needs qemu-system-x86_64, a C compiler with a static libc, and a kernel with its modules: an unpacked linux-image package of
-Debian in $BANGER_TEST_KERNEL, or the host's own below /. Skips without; with "vsock" in $BANGER_MUST_RUN it fails instead.
+Debian in $BANGER_TEST_KERNEL_ROOT, or the host's own below /. Skips without; with "vsock" in $BANGER_MUST_RUN it fails instead.
 $BANGER_BUILD is the build folder (default: build).
 """
 import concurrent.futures
@@ -17,7 +17,7 @@ import pytest
 
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 BUILD = pathlib.Path(os.environ.get("BANGER_BUILD", TESTS.parent / "build"))
-KERNEL = pathlib.Path(os.environ.get("BANGER_TEST_KERNEL", "/"))
+KERNEL = pathlib.Path(os.environ.get("BANGER_TEST_KERNEL_ROOT", "/"))
 MODULES = ["drivers/virtio/virtio_ring", "drivers/virtio/virtio", "drivers/virtio/virtio_mmio", "net/vmw_vsock/vsock",
            "net/vmw_vsock/vmw_vsock_virtio_transport_common", "net/vmw_vsock/vmw_vsock_virtio_transport",
            "net/core/failover", "drivers/net/net_failover", "drivers/net/virtio_net"]
@@ -63,7 +63,7 @@ def tsc_khz(folder):
 class Guest:
     def __init__(self, folder, extra=()):
         kernels = sorted(KERNEL.glob("boot/vmlinuz-*"))
-        need(kernels, f"no kernel below {KERNEL} (BANGER_TEST_KERNEL)")
+        need(kernels, f"no kernel below {KERNEL} (BANGER_TEST_KERNEL_ROOT)")
         need(shutil.which("qemu-system-x86_64"), "no qemu-system-x86_64")
         modules = KERNEL / "lib/modules" / kernels[-1].name.removeprefix("vmlinuz-")
         need((modules / "kernel/net/vmw_vsock").exists(), f"no vsock modules in {modules}")
