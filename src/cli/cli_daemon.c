@@ -10,12 +10,13 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/spawn.h"
 #include "base/text.h"
 
 #define READY_TIMEOUT_MS 15000 /* spec 7.8, daemon-ready wait */
 #define POLL_MS          10
-#define LOG_TAIL_MAX     (64 * 1024)
+#define LOG_TAIL_MAX     ((size_t) 64 << 10)
 
 /* Beside the running program, so that a build folder's banger starts its own; else from PATH. Owned by the caller. */
 static char *find_program(const char *name)
@@ -106,13 +107,15 @@ static int open_log(const struct layout *layout, const char *name, struct err *e
         return fd;
 }
 
-/* Why it ended, from its log: the error of its last line, which is JSON. */
+/* Why it ended: the error of the last line of its log, which is JSON; or that line as it is. */
 static void add_last_words(const struct layout *layout, const char *name, struct text *ret)
 {
         struct err ignored = { 0 };
         scoped_free char *path = xasprintf("%s/%s.log", layout->runtime, name);
         scoped_free char *text = NULL;
-        char *end, *line;
+        json_auto_t *entry = NULL;
+        char *end;
+        const char *line;
 
         if (file_read(path, LOG_TAIL_MAX, &text, NULL, &ignored) < 0)
                 return;
@@ -120,7 +123,9 @@ static void add_last_words(const struct layout *layout, const char *name, struct
         while (end > text && end[-1] == '\n')
                 *--end = '\0';
         line = strrchr(text, '\n');
-        text_appendf(ret, ": %.600s", line ? line + 1 : text);
+        line = line ? line + 1 : text;
+        entry = json_loads(line, 0, NULL);
+        text_appendf(ret, ": %.600s", *json_text(entry, "error") ? json_text(entry, "error") : line);
 }
 
 static int wait_for(const struct layout *layout, const char *name, const char *socket, int pidfd,
@@ -144,19 +149,15 @@ static int wait_for(const struct layout *layout, const char *name, const char *s
         return 0;
 }
 
-static int start_one(const struct layout *layout, const char *name, const char *const *args,
+static int start_one(const struct layout *layout, const char *name, const char *const *argv,
                      const char *socket, bool as_owner, struct err *err)
 {
-        scoped_free char *program = find_program(name);
         scoped_close int log = open_log(layout, name, err), pidfd = FD_NONE;
-        const char *argv[16] = { program };
         pid_t pid;
         int r;
 
         if (log < 0)
                 return log;
-        for (size_t i = 0; args[i] && i + 2 < sizeof(argv) / sizeof(argv[0]); i++)
-                argv[i + 1] = args[i];
         r = spawn_start(&(struct spawn){ .argv = argv,
                                          .folder = "/",
                                          .stdin_fd = FD_NONE,
@@ -179,7 +180,9 @@ static int start_helper(const struct layout *layout, struct err *err)
 {
         scoped_free char *uid = xasprintf("%u", (unsigned) layout->owner_uid);
         scoped_free char *gid = xasprintf("%u", (unsigned) layout->owner_gid);
-        const char *const args[] = { "--owner-uid",
+        scoped_free char *program = find_program("bangerd-root");
+        const char *const argv[] = { program,
+                                     "--owner-uid",
                                      uid,
                                      "--owner-gid",
                                      gid,
@@ -193,7 +196,7 @@ static int start_helper(const struct layout *layout, struct err *err)
 
         if (answers(layout->helper_socket))
                 return 0;
-        return start_one(layout, "bangerd-root", args, layout->helper_socket, false, err);
+        return start_one(layout, "bangerd-root", argv, layout->helper_socket, false, err);
 }
 
 /* An ordinary user: the helper only when sudo asks nothing; else VMs have no network of their own, and the way is told. */
@@ -207,14 +210,14 @@ static void start_helper_by_sudo(const struct layout *layout)
         scoped_free char *state = xasprintf("--state-dir=%s", layout->state);
         scoped_free char *runtime = xasprintf("--runtime-dir=%s", layout->runtime);
         scoped_free char *socket = xasprintf("--socket=%s", layout->helper_socket);
-        const char *const args[] = { "-n", program, uid, gid, state, runtime, socket, NULL };
+        const char *const argv[] = { "sudo", "-n", program, uid, gid, state, runtime, socket, NULL };
 
         if (answers(layout->helper_socket))
                 return;
         if (spawn_run(probe, 2000, 4096, NULL, NULL, &ignored) == 0) {
                 struct err failure = { 0 };
 
-                if (start_one(layout, "sudo", args, layout->helper_socket, true, &failure) == 0)
+                if (start_one(layout, "bangerd-root", argv, layout->helper_socket, true, &failure) == 0)
                         return;
         }
         (void) fprintf(stderr,
@@ -224,8 +227,8 @@ static void start_helper_by_sudo(const struct layout *layout)
 
 int daemon_start(const struct layout *layout, struct err *err)
 {
-        const char *const as_system[] = { "--system", NULL };
-        const char *const as_user[] = { NULL };
+        scoped_free char *program = find_program("bangerd");
+        const char *const argv[] = { program, layout->is_system ? "--system" : NULL, NULL };
         int r;
 
         if (layout->is_installed)
@@ -237,8 +240,8 @@ int daemon_start(const struct layout *layout, struct err *err)
                 r = start_helper(layout, err);
         if (r < 0)
                 return r;
-        if (geteuid() != 0)
+        r = start_one(layout, "bangerd", argv, layout->daemon_socket, true, err);
+        if (r == 0 && geteuid() != 0)
                 start_helper_by_sudo(layout);
-        return start_one(layout, "bangerd", layout->is_system ? as_system : as_user, layout->daemon_socket,
-                         true, err);
+        return r;
 }

@@ -38,8 +38,8 @@ static const struct rpc_field logs_options[] = {
         FLAG("vmm", 0, "the log of the VMM instead of the guest's console"),
         RPC_END,
 };
-static const struct rpc_field kernel_list_options[] = {
-        FLAG("available", 'a', "what can be pulled, instead of what is here"),
+static const struct rpc_field list_options[] = {
+        FLAG("available", 'a', "only what can be pulled"),
         RPC_END,
 };
 static const struct rpc_field doctor_options[] = {
@@ -183,6 +183,7 @@ const struct cli_command cli_commands[] = {
          .alias = "ls",
          .doc = "List the images that are here and those that can be pulled",
          .examples = "banger image list\nbanger image list --json",
+         .options = list_options,
          .has_json = true,
          .run = cmd_image_list },
         { .words = "image show",
@@ -224,7 +225,7 @@ const struct cli_command cli_commands[] = {
          .alias = "ls",
          .doc = "List the kernels that are here, or those that can be pulled",
          .examples = "banger kernel list\nbanger kernel list --available",
-         .options = kernel_list_options,
+         .options = list_options,
          .has_json = true,
          .run = cmd_kernel_list },
         { .words = "kernel show",

@@ -1,4 +1,3 @@
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,17 +14,22 @@ static enum style style_of(const char *status)
         return strcmp(status, "warn") == 0 ? STYLE_WARN : STYLE_FAIL;
 }
 
+static const char *word_of(const char *status)
+{
+        if (strcmp(status, "pass") == 0)
+                return "PASS";
+        return strcmp(status, "warn") == 0 ? "WARN" : "FAIL";
+}
+
 /* "PASS name" and indented details (S-281). */
 static void print_check(const json_t *check)
 {
         const char *status = json_text(check, "status");
-        const json_t *detail;
+        const json_t *detail = NULL;
         size_t i;
 
-        (void) printf("%s", style_on(stdout, style_of(status)));
-        for (const char *c = status; *c; c++)
-                (void) putchar(toupper((unsigned char) *c));
-        (void) printf("%s %s\n", style_off(stdout), json_text(check, "name"));
+        (void) printf("%s%s%s %s\n", style_on(stdout, style_of(status)), word_of(status), style_off(stdout),
+                      json_text(check, "name"));
         json_array_foreach (json_object_get(check, "details"), i, detail)
                 (void) printf("  - %s\n", json_string_value(detail));
 }

@@ -49,19 +49,20 @@ int cmd_image_list(struct cli *cli, const struct cli_args *args, struct err *err
         static const char *const heads[] = { "NAME", "STATE", "KERNEL", "SIZE", "ON DISK", "CREATED" };
         scoped(table_done) struct table table = { .n_columns = sizeof(heads) / sizeof(heads[0]) };
         scoped(rpc_reply_done) struct rpc_reply local = { 0 }, catalog = { 0 };
-        const json_t *image;
+        bool only_catalog = json_flag(args->options, "available");
+        const json_t *image = NULL;
         size_t i;
         int r = cli_call(cli, &api_image_list, NULL, &local, err);
 
         if (r < 0)
                 return r;
-        if (json_flag(args->options, "json")) {
-                print_json(json_object_get(local.result, "images"));
-                return 0;
-        }
         r = cli_call(cli, &api_image_catalog, NULL, &catalog, err);
         if (r < 0)
                 return r;
+        if (json_flag(args->options, "json")) {
+                print_json(json_object_get(only_catalog ? catalog.result : local.result, "images"));
+                return 0;
+        }
         for (i = 0; i < table.n_columns; i++)
                 table_add(&table, heads[i]);
         json_array_foreach (json_object_get(local.result, "images"), i, image)

@@ -46,7 +46,7 @@ static int list_local(struct cli *cli, const struct cli_args *args, struct err *
         scoped(table_done) struct table table = { .n_columns = sizeof(heads) / sizeof(heads[0]) };
         scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
         int r = cli_call(cli, &api_kernel_list, NULL, &reply, err);
-        const json_t *kernel;
+        const json_t *kernel = NULL;
         size_t i;
 
         if (r < 0)
@@ -69,7 +69,7 @@ static int list_available(struct cli *cli, const struct cli_args *args, struct e
         scoped(table_done) struct table table = { .n_columns = sizeof(heads) / sizeof(heads[0]) };
         scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
         int r = cli_call(cli, &api_kernel_catalog, NULL, &reply, err);
-        const json_t *kernel;
+        const json_t *kernel = NULL;
         size_t i;
 
         if (r < 0)

@@ -121,7 +121,7 @@ static int call_for_one(struct cli *cli, const struct rpc_method *method, const 
                         const char *id, struct err *err)
 {
         scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
-        json_t *own = json_copy((json_t *) (uintptr_t) params);
+        json_t *own = json_deep_copy(params);
 
         (void) json_object_set_new(own, "vm", json_string(id));
         return cli_call(cli, method, own, &reply, err);

@@ -10,7 +10,7 @@ int workspace_send(const struct workspace_repo *repo, const struct workspace_cop
 {
         scoped_close int reader = FD_NONE, writer = FD_NONE;
         struct err tar_err = { 0 };
-        struct workspace_tar tar;
+        struct workspace_tar tar = { .error = FD_NONE };
         int ends[2], r, tar_r;
 
         if (pipe2(ends, O_CLOEXEC) < 0)

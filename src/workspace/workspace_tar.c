@@ -105,7 +105,7 @@ int workspace_tar_finish(struct workspace_tar *tar, struct err *err)
 int workspace_stream(const struct workspace_repo *repo, const struct workspace_copy *copy,
                      const struct workspace_files *files, int fd, struct err *err)
 {
-        struct workspace_tar tar;
+        struct workspace_tar tar = { .error = FD_NONE };
         int r = workspace_tar_start(repo, copy, files, fd, &tar, err);
 
         if (r == 0)
