@@ -41,6 +41,11 @@ static json_t *answer_for(const char *method, const json_t *params)
         if (strcmp(method, "daemon.defaults") == 0)
                 return json_pack("{s:b, s:{s:i, s:i, s:I}}", "ok", 1, "result", "vcpu", 2, "memory_mib", 1024,
                                  "disk_bytes", (json_int_t) 1 << 33);
+        if (strcmp(method, "doctor.run") == 0) /* the environment of the server does not reach the caller's */
+                return json_pack("{s:b, s:{s:[{s:s, s:s, s:[s]}, {s:s, s:s, s:[s]}]}}", "ok", 1, "result",
+                                 "checks", "name", "good", "status", "pass", "details", "fine", "name", "bad",
+                                 "status", access("all-pass", F_OK) == 0 ? "pass" : "fail", "details",
+                                 "broken");
         return json_pack("{s:b, s:o}", "ok", 1, "result", a_vm());
 }
 
@@ -276,6 +281,37 @@ static void lists_are_tables_or_json(void **state)
                    0);
 }
 
+static void doctor_says_what_matters(void **state)
+{
+        (void) state;
+        assert_run("rm -f all-pass; $B doctor >out 2>err; test $? = 1 && "
+                   "printf 'FAIL bad\n  - broken\n2 checks: 1 passed, 0 warnings, 1 failed\n' | cmp - out",
+                   0);
+        assert_run("rm -f all-pass; $B doctor -v >out 2>err; test $? = 1 && head -2 out | tr '\n' '|' | grep "
+                   "-qx 'PASS good|  - fine|'",
+                   0);
+        assert_run("touch all-pass; $B doctor >out 2>err && echo 'all 2 checks passed' | cmp - out", 0);
+}
+
+static void the_daemon_is_found_and_stopped(void **state)
+{
+        (void) state;
+        assert_run("$B daemon socket >out 2>err && echo \"$PWD/banger/bangerd.sock\" | cmp - out", 0);
+        assert_run("$B daemon stop 2>err && grep -qx daemon.shutdown log", 0);
+        assert_run("XDG_RUNTIME_DIR=/nonexistent $B daemon stop 2>err && grep -qx 'bangerd does not run' err",
+                   0);
+}
+
+static void completion_offers_what_fits(void **state)
+{
+        (void) state;
+        assert_run("$B internal complete -- vm st >out; printf 'start\nstop\n' | cmp - out", 0);
+        assert_run("$B internal complete -- vm ssh w >out; echo web | cmp - out", 0);
+        assert_run("XDG_RUNTIME_DIR=/nonexistent $B internal complete -- vm ssh w >out; cmp /dev/null out",
+                   0);
+        assert_run("bash -n -c \"$($B completion bash)\"", 0);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -287,6 +323,9 @@ int main(void)
                 cmocka_unit_test(a_refusal_is_told_with_its_operation),
                 cmocka_unit_test(a_terminal_is_made_exactly_for_a_terminal),
                 cmocka_unit_test(lists_are_tables_or_json),
+                cmocka_unit_test(doctor_says_what_matters),
+                cmocka_unit_test(the_daemon_is_found_and_stopped),
+                cmocka_unit_test(completion_offers_what_fits),
         };
 
         if (geteuid() != 0) { /* an agent is root in its guest */
