@@ -107,12 +107,14 @@ int cli_run_quietly(struct cli *cli, const char *vm, const char *script, int out
                                    .stdout_fd = output_fd,
                                    .stderr_fd = output_fd,
                                    .signal_fd = FD_NONE };
-        int r;
+        int r, signal;
 
         if (fd < 0)
                 return fd;
         signals_guard(fd);
         r = guest_exec(fd, &exec, err);
-        cli->signal = signals_unguard();
+        signal = signals_unguard();
+        if (signal != 0)
+                cli->signal = signal;
         return r;
 }

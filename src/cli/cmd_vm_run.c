@@ -133,6 +133,8 @@ static int use_vm(struct cli *cli, const struct run *run, const json_t *vm, stru
                 return r;
         if (run->workspace && !run->args->command && !run->no_bootstrap)
                 cli_workspace_bootstrap(cli, run->workspace, run->vm, run->is_detached);
+        if (cli->signal != 0) /* neither of these fails, but both can be interrupted */
+                return err_set(err, ECANCELED, "vm.run", "interrupted");
         print_ready(run, vm);
         if (run->args->command)
                 return run_command(cli, run, err);
