@@ -8,7 +8,7 @@
 #include "base/scoped.h"
 #include "base/text.h"
 
-#define CUT_MARK "\n[console output cut here]\n"
+#define CUT_MARK "[console output cut here]\n"
 
 void vm_console_init(struct vm_console *console, int fd)
 {
@@ -39,7 +39,7 @@ static void cut(struct vm_console *console)
         if (ftruncate(console->fd, 0) < 0 || lseek(console->fd, 0, SEEK_SET) < 0)
                 return;
         console->size = 0;
-        append(console, CUT_MARK + 1, sizeof(CUT_MARK) - 2);
+        append(console, CUT_MARK, sizeof(CUT_MARK) - 1);
         if (kept > 0)
                 append(console, tail, (size_t) kept);
 }
