@@ -6,7 +6,12 @@
 
 #include "base/clock.h"
 
-#define MEASURE_NS UINT64_C(20000000)
+#define MEASURE_NS     UINT64_C(20000000)
+#define MEASURE_NS_MAX UINT64_C(10000000000) /* an older reading may have slept through a suspend */
+
+static struct {
+        uint64_t ticks, ns; /* 0: none */
+} first;
 
 /* Intel SDM vol. 2A, CPUID leaf 15H: TSC = crystal (ECX, Hz) * EBX / EAX. Zero in most virtual machines. */
 static uint64_t from_cpuid(void)
@@ -42,17 +47,29 @@ static void read_both(uint64_t *ret_ticks, uint64_t *ret_ns)
         }
 }
 
+void host_tsc_begin(void)
+{
+        read_both(&first.ticks, &first.ns);
+}
+
 uint64_t host_tsc_khz(void)
 {
-        const struct timespec pause = { .tv_nsec = (long) MEASURE_NS };
-        uint64_t khz = from_cpuid(), ticks0 = 0, ns0 = 0, ticks1 = 0, ns1 = 0;
+        struct timespec pause = { 0 };
+        uint64_t khz = from_cpuid(), ticks = 0, ns = 0;
 
         if (khz > 0)
                 return khz;
-        read_both(&ticks0, &ns0);
-        (void) nanosleep(&pause, NULL);
-        read_both(&ticks1, &ns1);
-        if (ns1 <= ns0 || ticks1 <= ticks0)
+        read_both(&ticks, &ns);
+        if (first.ns == 0 || ns - first.ns > MEASURE_NS_MAX) {
+                host_tsc_begin();
+                ns = first.ns;
+        }
+        if (ns - first.ns < MEASURE_NS) {
+                pause.tv_nsec = (long) (MEASURE_NS - (ns - first.ns));
+                (void) nanosleep(&pause, NULL);
+                read_both(&ticks, &ns);
+        }
+        if (ns <= first.ns || ticks <= first.ticks)
                 return 0;
-        return (uint64_t) ((__uint128_t) (ticks1 - ticks0) * 1000000 / (ns1 - ns0));
+        return (uint64_t) ((__uint128_t) (ticks - first.ticks) * 1000000 / (ns - first.ns));
 }

@@ -3,5 +3,8 @@
 
 #include <stdint.h>
 
-/* kHz; 0 where the processor has no invariant counter to speak of. Measures for 20 ms where CPUID does not tell. */
+/* A first reading, so that host_tsc_khz() some time later need not wait. */
+void host_tsc_begin(void);
+
+/* kHz; 0 where the counter does not count. Waits at most 20 ms, and only where CPUID does not tell. */
 uint64_t host_tsc_khz(void);

@@ -25,6 +25,7 @@
 #include "base/text.h"
 #include "vmm/qemu/api_server.h"
 #include "vmm/qemu/config_file.h"
+#include "vmm/qemu/host_tsc.h"
 #include "vmm/qemu/vm_confine.h"
 #include "vmm/qemu/vm_log.h"
 #include "vmm/qemu/vm_options.h"
@@ -224,6 +225,7 @@ int main(int argc, char **argv)
                 return 0;
         }
         vm_confine_early();
+        host_tsc_begin();
         raise_descriptor_limit();
         vm_instance_init(&instance, options.id);
         if (set_up(&instance, &options, &err) < 0) {
