@@ -164,6 +164,13 @@ int file_remove_tree(const char *path, struct err *err)
         return file_remove_tree_at(AT_FDCWD, path, err);
 }
 
+bool file_is_missing(const char *path)
+{
+        struct stat st;
+
+        return lstat(path, &st) < 0 && errno == ENOENT;
+}
+
 int file_remove(const char *path, struct err *err)
 {
         if (unlink(path) < 0 && errno != ENOENT)

@@ -1,6 +1,7 @@
 /* Files by path: read whole, replace atomically, make and remove trees. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -21,6 +22,9 @@ int file_make_folders(const char *path, mode_t mode, struct err *err);
  */
 int file_remove_tree_at(int dir_fd, const char *name, struct err *err);
 int file_remove_tree(const char *path, struct err *err);
+
+/* Nothing of that name exists (a dangling symbolic link does). */
+bool file_is_missing(const char *path);
 
 /* unlink; a missing file is success. */
 int file_remove(const char *path, struct err *err);

@@ -53,11 +53,14 @@ static void fill_user(struct layout *layout)
         layout->helper_folder = xasprintf("/run/banger-root-%u", (unsigned) layout->owner_uid);
 }
 
+/* $HOME is the base of the XDG folders; root's says nothing of the owner's. */
 static int use_account(struct layout *layout, const struct passwd *account)
 {
+        const char *home = geteuid() == 0 ? NULL : getenv("HOME");
+
         layout->owner_uid = account->pw_uid;
         layout->owner_gid = account->pw_gid;
-        layout->owner_home = xstrdup(account->pw_dir);
+        layout->owner_home = xstrdup(home && home[0] == '/' ? home : account->pw_dir);
         return 0;
 }
 
