@@ -49,7 +49,7 @@ extern const struct rpc_method api_vm_delete; /* streams */
 extern const struct rpc_method api_vm_list;   /* {"vms":[...]} */
 extern const struct rpc_method api_vm_show;
 extern const struct rpc_method
-        api_vm_connect; /* one descriptor, connected to the guest's agent; the VM's object */
+        api_vm_connect; /* one descriptor, connected to the VMM's vsock socket, nothing said yet; the VM's object */
 extern const struct rpc_method
         api_vm_logs; /* two descriptors: the console's log and the VMM's, for reading */
 extern const struct rpc_method api_vm_workspace_record;

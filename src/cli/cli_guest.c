@@ -13,6 +13,8 @@
 #include "guest/client/guest_client.h"
 
 /* The caller's terminal while a guest has it. */
+#define CONNECT_TIMEOUT_MS 10000 /* a guest under load answers in a second; a hostile one does not keep us */
+
 struct raw_terminal {
         bool is_raw;
         struct termios before;
@@ -60,6 +62,9 @@ int cli_connect(struct cli *cli, const char *vm, json_t **ret_vm, struct err *er
                 return r;
         if (reply.n_fds != 1)
                 return err_set(err, EBADMSG, "cli.connect", "bangerd sent no connection to '%s'", vm);
+        r = guest_connect_on(reply.fds[0], CONNECT_TIMEOUT_MS, err);
+        if (r < 0)
+                return err_wrap(err, "vm '%s'", vm);
         if (ret_vm)
                 *ret_vm = json_incref(reply.result);
         reply.n_fds = 0;

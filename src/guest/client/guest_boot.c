@@ -196,33 +196,41 @@ int guest_accept_boot(int listener, int stop_fd, const struct guest_config *conf
  * Firecracker docs/vsock.md: "CONNECT <port>\n" in one write, "OK <host port>\n" back, or the end of the stream when the
  * guest refused. Read a byte at a time: what follows belongs to the protocol.
  */
-int guest_connect(const char *vsock_uds, uint64_t timeout_ms, struct err *err)
+int guest_connect_on(int fd, uint64_t timeout_ms, struct err *err)
 {
         uint64_t deadline_ms = clock_monotonic_ms() + timeout_ms;
-        scoped_close int fd = fd_unix_connect(vsock_uds);
         char line[OK_LINE_MAX];
         int n = snprintf(line, sizeof(line), "CONNECT %u\n", GUEST_AGENT_PORT), r;
 
-        if (fd < 0) {
-                errno = -fd;
-                return err_errno(err, OP_CONNECT, "connect to the VM's vsock socket '%s'", vsock_uds);
-        }
         r = fd_write_full(fd, line, (size_t) n);
         if (r < 0)
                 return guest_transport_error(r, OP_CONNECT, "call the guest's agent", err);
         for (size_t i = 0; i < sizeof(line); i++) {
                 r = fd_read_until(fd, &line[i], 1, deadline_ms);
-                if (r == -ENODATA)
+                if (r == -ENODATA || r == -ECONNRESET)
                         return err_set(err, ECONNREFUSED, OP_CONNECT,
                                        "the guest's agent does not take calls");
                 if (r < 0)
                         return guest_transport_error(r, OP_CONNECT, "call the guest's agent", err);
-                if (line[i] != '\n')
-                        continue;
-                if (i >= 3 && memcmp(line, "OK ", 3) == 0)
-                        return take_fd(&fd);
-                break;
+                if (line[i] == '\n')
+                        return i >= 3 && memcmp(line, "OK ", 3) == 0
+                                       ? 0
+                                       : err_set(err, EBADMSG, OP_CONNECT,
+                                                 "the VM's vsock socket answered with something else than "
+                                                 "OK");
         }
-        return err_set(err, EBADMSG, OP_CONNECT,
-                       "the VM's vsock socket '%s' answered with something else than OK", vsock_uds);
+        return err_set(err, EBADMSG, OP_CONNECT, "the VM's vsock socket answered with too long a line");
+}
+
+int guest_connect(const char *vsock_uds, uint64_t timeout_ms, struct err *err)
+{
+        scoped_close int fd = fd_unix_connect(vsock_uds);
+        int r;
+
+        if (fd < 0) {
+                errno = -fd;
+                return err_errno(err, OP_CONNECT, "connect to the VM's vsock socket '%s'", vsock_uds);
+        }
+        r = guest_connect_on(fd, timeout_ms, err);
+        return r < 0 ? r : take_fd(&fd);
 }

@@ -47,6 +47,8 @@ int guest_accept_boot(int listener, int stop_fd, const struct guest_config *conf
 
 /* CONNECT to the agent of a running VM. Returns a connected stream descriptor (owned by the caller) or -code. */
 int guest_connect(const char *vsock_uds, uint64_t timeout_ms, struct err *err);
+/* The same on a descriptor connected to the VM's vsock socket on which nothing has been said (borrowed). */
+int guest_connect_on(int fd, uint64_t timeout_ms, struct err *err);
 
 /* All below take a fresh descriptor of guest_connect, use it up and leave it to the caller to close. */
 
