@@ -1,0 +1,127 @@
+#include "vm/vm_clean.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/scoped.h"
+#include "base/text.h"
+#include "network/network_plan.h"
+#include "vm/vm_ledger.h"
+#include "vm/vm_process.h"
+#include "vmm/client/vmm_client.h"
+
+#define KILL_WAIT_MS    10000
+#define KNOWN_HOSTS_MAX (4U << 20)
+
+static void end_vmm(const struct vm_spec *spec, const struct vm_ledger *ledger, struct err *err)
+{
+        scoped_free char *api = vm_path_api(spec->runtime);
+        struct err step = { 0 };
+        int pidfd = FD_NONE;
+
+        if (ledger->pid > 0 && vmm_process_is_alive(ledger->pid, ledger->start_time, &pidfd)) {
+                (void) vmm_process_kill(pidfd, KILL_WAIT_MS, &step);
+                (void) close(pidfd);
+        }
+        err_join(err, &step);
+        /* A job killed between starting the VMM and writing its pid down leaves one that only its socket's path names. */
+        while (vm_process_find(api, &pidfd) == 0) {
+                int r;
+
+                step = (struct err){ 0 };
+                r = vmm_process_kill(pidfd, KILL_WAIT_MS, &step);
+                (void) close(pidfd);
+                err_join(err, &step);
+                if (r < 0)
+                        return;
+        }
+}
+
+static void drop_network(const struct vm_spec *spec, const struct vm_ledger *ledger, struct err *err)
+{
+        const struct network_settings settings = {
+                .helper_socket = spec->helper_socket,
+                .bridge = spec->bridge,
+                .bridge_ip = spec->bridge_ip,
+                .prefix = spec->prefix,
+        };
+
+        if (ledger->tap[0] != '\0')
+                (void) network_detach(&settings, ledger->tap, ledger->address, err);
+}
+
+int vm_clean(const struct vm_spec *spec, struct err *err)
+{
+        struct err step = { 0 };
+        struct vm_ledger ledger = { 0 };
+
+        if (vm_ledger_read(spec->folder, &ledger, &step) < 0) {
+                log_warn("the ledger cannot be read; cleaning by the vm's id", "{s:s, s:s}", "vm_id",
+                         spec->id, "error", step.message);
+                network_tap_of(spec->id, ledger.tap);
+                (void) snprintf(ledger.address, sizeof(ledger.address), "%s",
+                                spec->address ? spec->address : "");
+        }
+        end_vmm(spec, &ledger, err);
+
+        step = (struct err){ 0 };
+        drop_network(spec, &ledger, &step);
+        err_join(err, &step);
+
+        step = (struct err){ 0 };
+        (void) file_remove_tree(spec->runtime, &step);
+        err_join(err, &step);
+
+        /* Last, and only when nothing it names is left: otherwise the next cleaner needs it. */
+        if (err->code == 0)
+                (void) vm_ledger_remove(spec->folder, err);
+        return -err->code;
+}
+
+/* Whether a line of known_hosts begins with name followed by a separator: "172.16.0.2 ssh-ed25519 ..." or "a,b ...". */
+static bool line_names(const char *line, size_t n, const char *name)
+{
+        size_t length = name ? strlen(name) : 0;
+
+        return length > 0 && n > length && strncmp(line, name, length) == 0 &&
+               (line[length] == ' ' || line[length] == ',');
+}
+
+/* A later VM may get this address: its host key must not be taken for a changed one (spec 7.6). */
+static int forget_host_keys(const struct vm_spec *spec, struct err *err)
+{
+        scoped_free char *name = xasprintf("%s.vm", spec->name);
+        scoped_free char *text = NULL;
+        scoped_text struct text kept = { 0 };
+        size_t n = 0;
+        int r;
+
+        if (!spec->known_hosts || file_is_missing(spec->known_hosts))
+                return 0;
+        r = file_read(spec->known_hosts, KNOWN_HOSTS_MAX, &text, &n, err);
+        if (r < 0)
+                return r;
+        text_append(&kept, "");
+        for (const char *line = text; *line != '\0';) {
+                size_t length = strcspn(line, "\n");
+
+                if (!line_names(line, length, spec->address) && !line_names(line, length, name))
+                        text_append_bytes(&kept, line, length + (line[length] == '\n'));
+                line += length + (line[length] == '\n');
+        }
+        return kept.n == n ? 0 : file_replace(spec->known_hosts, kept.s, kept.n, 0600, err);
+}
+
+int vm_remove(const struct vm_spec *spec, struct err *err)
+{
+        int r = vm_clean(spec, err);
+
+        if (r < 0)
+                return r;
+        r = forget_host_keys(spec, err);
+        return r < 0 ? r : file_remove_tree(spec->folder, err);
+}

@@ -1,0 +1,51 @@
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/scoped.h"
+#include "storage/storage_disk.h"
+#include "vm/vm_ledger.h"
+#include "vm/vm_start.h"
+
+static int folder_begin(void *context, struct err *err)
+{
+        const struct vm_spec *spec = context;
+        const struct vm_ledger ledger = { .phase = VM_PHASE_CREATING };
+        int r = file_make_folders(spec->folder, 0700, err);
+
+        if (r < 0)
+                return r;
+        return vm_ledger_write(spec->folder, &ledger, err);
+}
+
+static void folder_undo(void *context, struct err *err)
+{
+        const struct vm_spec *spec = context;
+
+        (void) file_remove_tree(spec->folder, err);
+}
+
+static int disk_begin(void *context, struct err *err)
+{
+        const struct vm_spec *spec = context;
+        scoped_free char *rootfs = vm_path_rootfs(spec);
+        scoped_free char *work = vm_path_work_disk(spec);
+        enum disk_driver driver;
+        int r = disk_clone(spec->rootfs_path, rootfs, &driver, err);
+
+        if (r < 0)
+                return r;
+        return disk_make_work(spec->work_seed_path, spec->disk_bytes, work, err);
+}
+
+int vm_create(const struct vm_spec *spec, const struct vm_step_watch *watch, struct err *err)
+{
+        static const struct vm_step steps[] = {
+                {"folder", folder_begin, folder_undo},
+                { "disk",  disk_begin,   NULL       }, /* in the folder, which goes */
+        };
+
+        return vm_steps_run("vm.create", steps, sizeof(steps) / sizeof(steps[0]), (void *) (uintptr_t) spec,
+                            watch, err);
+}

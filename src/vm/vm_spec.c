@@ -1,0 +1,40 @@
+#include "vm/vm_spec.h"
+
+#include <stddef.h>
+
+#include "base/layout.h"
+
+char *vm_path_rootfs(const struct vm_spec *spec)
+{
+        return layout_join(spec->folder, "rootfs.ext4", NULL);
+}
+
+char *vm_path_work_disk(const struct vm_spec *spec)
+{
+        return layout_join(spec->folder, "root.ext4", NULL);
+}
+
+char *vm_path_console_log(const char *folder)
+{
+        return layout_join(folder, "console.log", NULL);
+}
+
+char *vm_path_vmm_log(const char *folder)
+{
+        return layout_join(folder, "vmm.log", NULL);
+}
+
+char *vm_path_ledger(const char *folder)
+{
+        return layout_join(folder, "handles.json", NULL);
+}
+
+char *vm_path_api(const char *runtime)
+{
+        return layout_join(runtime, "api.sock", NULL);
+}
+
+char *vm_path_vsock(const char *runtime)
+{
+        return layout_join(runtime, "vsock.sock", NULL);
+}

@@ -1,0 +1,53 @@
+/*
+ * vm/: what a virtual machine is and how it comes and goes, as tables of steps. Its code runs in job processes: it blocks,
+ * is straight, and may be killed at any instruction. It owns the VM's folder, runtime folder and ledger; it
+ * never touches the store.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Everything a job must know about one VM. All strings are borrowed from the job's request. */
+struct vm_spec {
+        const char *id; /* 16 hex digits */
+        const char *name;
+        const char *folder;  /* <state>/vms/<id>: rootfs.ext4, root.ext4, logs, handles.json */
+        const char *runtime; /* <runtime>/vms/<id>: sockets */
+        uint32_t vcpu;
+        uint64_t memory_mib;
+        uint64_t disk_bytes; /* of the work disk */
+        bool nat;
+        const char *address;
+        /* image and kernel */
+        const char *rootfs_path;
+        const char *work_seed_path; /* NULL: an empty work disk */
+        const char *kernels_folder;
+        const char *kernel;
+        const char *agent_path;
+        /* network */
+        const char *helper_socket;
+        const char *bridge;
+        const char *bridge_ip;
+        uint32_t prefix;
+        const char *dns;
+        /* VMM */
+        const char *vmm;             /* "auto", "firecracker", "qemu" */
+        const char *firecracker_bin; /* NULL: PATH */
+        const char *qemu_vmm_path;   /* banger-qemu */
+        const char *authorized_key;  /* NULL: none */
+        const char *ssh_key_path;    /* private half, for the second way to stop */
+        const char *known_hosts;     /* of ours; NULL: none */
+        uint64_t boot_timeout_ms;
+};
+
+#define VM_AGENT_CID 3 /* every VM has a vsock of its own, so that the number need not differ */
+
+/* Paths below the two folders; owned by the caller. */
+char *vm_path_rootfs(const struct vm_spec *spec);
+char *vm_path_work_disk(const struct vm_spec *spec); /* root.ext4 (S-030) */
+char *vm_path_console_log(const char *folder);
+char *vm_path_vmm_log(const char *folder);
+char *vm_path_ledger(const char *folder); /* handles.json (S-029) */
+char *vm_path_api(const char *runtime);
+char *vm_path_vsock(const char *runtime);

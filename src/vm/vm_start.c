@@ -1,0 +1,301 @@
+#include "vm/vm_start.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/scoped.h"
+#include "base/text.h"
+#include "guest/client/guest_client.h"
+#include "kernel/kernel_store.h"
+#include "network/network_plan.h"
+#include "vm/vm_clean.h"
+#include "vm/vm_ledger.h"
+#include "vmm/client/vmm_client.h"
+
+#define VMM_LAUNCH_MS 10000
+#define CONSOLE_TAIL  2048
+#define CMDLINE_COMMON \
+        "console=ttyS0 reboot=t panic=-1 net.ifnames=0 i8042.noaux i8042.nomux i8042.dumbkbd quiet"
+
+/* What the steps share. */
+struct start {
+        const struct vm_spec *spec; /* borrowed */
+        bool keep_creating;
+        struct vm_ledger ledger;
+        struct vmm vmm;             /* owned */
+        struct vmm_process process; /* pidfd owned */
+        struct kernel kernel;       /* owned */
+        int tap_fd;                 /* owned */
+        int boot_listener;          /* owned */
+        char mac[NETWORK_MAC_MAX];
+        char *rootfs, *work, *api, *vsock, *console, *log; /* owned */
+        struct vm_started *started;                        /* borrowed */
+};
+
+static void start_init(struct start *start, const struct vm_spec *spec, struct vm_started *started)
+{
+        *start = (struct start){
+                .spec = spec,
+                .process = { .pidfd = FD_NONE },
+                .tap_fd = FD_NONE,
+                .boot_listener = FD_NONE,
+                .rootfs = vm_path_rootfs(spec),
+                .work = vm_path_work_disk(spec),
+                .api = vm_path_api(spec->runtime),
+                .vsock = vm_path_vsock(spec->runtime),
+                .console = vm_path_console_log(spec->folder),
+                .log = vm_path_vmm_log(spec->folder),
+                .started = started,
+        };
+}
+
+static void start_done(struct start *start)
+{
+        vmm_done(&start->vmm);
+        kernel_done(&start->kernel);
+        close_at_scope_end(&start->process.pidfd);
+        close_at_scope_end(&start->tap_fd);
+        close_at_scope_end(&start->boot_listener);
+        free(start->rootfs);
+        free(start->work);
+        free(start->api);
+        free(start->vsock);
+        free(start->console);
+        free(start->log);
+}
+
+static int write_ledger(struct start *start, struct err *err)
+{
+        return vm_ledger_write(start->spec->folder, &start->ledger, err);
+}
+
+static struct network_settings settings_of(const struct vm_spec *spec)
+{
+        return (struct network_settings){
+                .helper_socket = spec->helper_socket,
+                .bridge = spec->bridge,
+                .bridge_ip = spec->bridge_ip,
+                .prefix = spec->prefix,
+        };
+}
+
+/* The kernel, the disks and the VMM are there: a missing one is named before anything is made (spec 7.3). */
+static int check_begin(void *context, struct err *err)
+{
+        struct start *start = context;
+        const struct vm_spec *spec = start->spec;
+        const struct vmm_search search = {
+                .firecracker_path = spec->firecracker_bin,
+                .qemu_path = spec->qemu_vmm_path,
+        };
+        struct vmm_search chosen = search;
+        int r = kernel_refresh_agent(spec->kernels_folder, spec->kernel, spec->agent_path, err);
+
+        if (r < 0)
+                return r;
+        r = kernel_read(spec->kernels_folder, spec->kernel, &start->kernel, err);
+        if (r < 0)
+                return r;
+        if (access(start->rootfs, R_OK | W_OK) < 0 || access(start->work, R_OK | W_OK) < 0)
+                return err_errno(err, "vm.start", "a disk of vm '%s' in '%s'", spec->name, spec->folder);
+        if (vmm_choice_from_name(spec->vmm, &chosen.choice) < 0)
+                return err_set(err, EINVAL, "vm.start", "vmm '%s' is not auto, firecracker or qemu",
+                               spec->vmm);
+        return vmm_find(&chosen, &start->vmm, err);
+}
+
+static int network_begin(void *context, struct err *err)
+{
+        struct start *start = context;
+        const struct vm_spec *spec = start->spec;
+        const struct network_settings settings = settings_of(spec);
+        int r = network_mac_of(spec->address, start->mac, err);
+
+        if (r < 0)
+                return r;
+        network_tap_of(spec->id, start->ledger.tap);
+        (void) snprintf(start->ledger.address, sizeof(start->ledger.address), "%s", spec->address);
+        r = write_ledger(start, err);
+        if (r < 0)
+                return r;
+        return network_attach(&settings, start->ledger.tap, spec->address, spec->nat, &start->tap_fd, err);
+}
+
+static void network_undo(void *context, struct err *err)
+{
+        const struct start *start = context;
+        const struct network_settings settings = settings_of(start->spec);
+
+        (void) network_detach(&settings, start->ledger.tap, start->spec->address, err);
+}
+
+static struct vmm_machine machine_of(const struct start *start, const struct vmm_drive drives[2],
+                                     const char *boot_args)
+{
+        const struct vm_spec *spec = start->spec;
+
+        return (struct vmm_machine){
+                .id = spec->id,
+                .vcpu = spec->vcpu,
+                .memory_mib = spec->memory_mib,
+                .kernel_path = start->kernel.vmlinux_path,
+                .initrd_path = start->kernel.initramfs_path,
+                .boot_args = boot_args,
+                .drives = drives,
+                .n_drives = 2,
+                .tap = start->ledger.tap,
+                .tap_fd = start->tap_fd,
+                .mac = start->mac,
+                .guest_cid = VM_AGENT_CID,
+                .vsock_path = start->vsock,
+                .api_path = start->api,
+                .log_path = start->log,
+                .console_path = start->console,
+        };
+}
+
+static int vmm_begin(void *context, struct err *err)
+{
+        struct start *start = context;
+        const struct vmm_drive drives[2] = {
+                {.id = "rootfs", .path = start->rootfs},
+                { .id = "work",  .path = start->work  },
+        };
+        struct vmm_machine machine = machine_of(start, drives, CMDLINE_COMMON);
+        int r = file_make_folders(start->spec->runtime, 0700, err);
+
+        if (r < 0)
+                return r;
+        start->ledger.vmm = true;
+        r = write_ledger(start, err);
+        if (r < 0)
+                return r;
+        r = vmm_launch(&start->vmm, &machine, VMM_LAUNCH_MS, &start->process, err);
+        if (r < 0)
+                return r;
+        start->ledger.pid = start->process.pid;
+        start->ledger.start_time = start->process.start_time;
+        (void) snprintf(start->ledger.vmm_kind, sizeof(start->ledger.vmm_kind), "%s",
+                        vmm_kind_name(start->vmm.kind));
+        r = write_ledger(start, err);
+        if (r < 0)
+                return r;
+        return vmm_configure(&start->vmm, &machine, err);
+}
+
+static void vmm_undo(void *context, struct err *err)
+{
+        struct start *start = context;
+
+        if (start->process.pidfd >= 0)
+                (void) vmm_process_kill(start->process.pidfd, VMM_LAUNCH_MS, err);
+        if (err->code == 0)
+                (void) file_remove_tree(start->spec->runtime, err);
+}
+
+static int boot_begin(void *context, struct err *err)
+{
+        struct start *start = context;
+
+        start->boot_listener = guest_listen_boot(start->vsock, err);
+        if (start->boot_listener < 0)
+                return start->boot_listener;
+        return vmm_start(start->api, err);
+}
+
+/* What the guest's console said last, to explain a guest that never called. */
+static void add_console_tail(const struct start *start, struct err *err)
+{
+        char tail[CONSOLE_TAIL + 1], *line;
+        scoped_close int fd = open(start->console, O_RDONLY | O_CLOEXEC);
+        struct stat st;
+        ssize_t n;
+
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return;
+        n = pread(fd, tail, CONSOLE_TAIL, st.st_size > CONSOLE_TAIL ? st.st_size - CONSOLE_TAIL : 0);
+        while (n > 0 && (tail[n - 1] == '\n' || tail[n - 1] == '\r'))
+                n--;
+        if (n <= 0)
+                return;
+        tail[n] = '\0';
+        line = strrchr(tail, '\n');
+        line = line ? line + 1 : tail;
+        for (char *p = line; *p != '\0'; p++) /* the guest's words: nothing that steers a terminal */
+                if (*p < ' ' || *p == 0x7f)
+                        *p = ' ';
+        (void) err_wrap(err, "the guest's console ended with \"%.160s\"", line);
+}
+
+static int agent_begin(void *context, struct err *err)
+{
+        struct start *start = context;
+        const struct vm_spec *spec = start->spec;
+        const char *const keys[] = { spec->authorized_key, NULL };
+        const struct guest_config config = {
+                .hostname = spec->name,
+                .address = spec->address,
+                .prefix = spec->prefix,
+                .gateway = spec->bridge_ip,
+                .dns = spec->dns,
+                .authorized_keys = keys,
+                .root_device = "/dev/vda",
+                .work_device = "/dev/vdb",
+                .real_ns = clock_real_ns(),
+        };
+        struct guest_hello hello = { 0 };
+        int r = guest_accept_boot(start->boot_listener, start->process.pidfd, &config, spec->boot_timeout_ms,
+                                  &hello, err);
+
+        if (r < 0) {
+                add_console_tail(start, err);
+                return r;
+        }
+        start->ledger.phase = VM_PHASE_READY;
+        (void) snprintf(start->ledger.boot_id, sizeof(start->ledger.boot_id), "%s", hello.boot_id);
+        r = write_ledger(start, err);
+        if (r < 0)
+                return r;
+        start->started->pid = start->process.pid;
+        (void) snprintf(start->started->vmm_kind, sizeof(start->started->vmm_kind), "%s",
+                        start->ledger.vmm_kind);
+        (void) snprintf(start->started->vmm_version, sizeof(start->started->vmm_version), "%s",
+                        start->vmm.version);
+        (void) snprintf(start->started->boot_id, sizeof(start->started->boot_id), "%s", hello.boot_id);
+        return 0;
+}
+
+static const struct vm_step start_steps[] = {
+        {"check",    check_begin,   NULL        },
+        { "network", network_begin, network_undo},
+        { "vmm",     vmm_begin,     vmm_undo    },
+        { "boot",    boot_begin,    NULL        }, /* ends with the VMM */
+        { "agent",   agent_begin,   NULL        },
+};
+
+int vm_start(const struct vm_spec *spec, bool keep_creating, const struct vm_step_watch *watch,
+             struct vm_started *ret_started, struct err *err)
+{
+        struct start start;
+        int r;
+
+        start_init(&start, spec, ret_started);
+        start.ledger.phase = keep_creating ? VM_PHASE_CREATING : VM_PHASE_STARTING;
+        r = vm_steps_run("vm.start", start_steps, sizeof(start_steps) / sizeof(start_steps[0]), &start, watch,
+                         err);
+        if (r < 0) {
+                struct err ledger_err = { 0 };
+
+                if (!keep_creating)
+                        (void) vm_ledger_remove(spec->folder, &ledger_err);
+                err_join(err, &ledger_err);
+        }
+        start_done(&start);
+        return r;
+}
