@@ -1,0 +1,84 @@
+/*
+ * daemon/: bangerd. One sd-event loop owns all state: sessions, the store, timers, children. It never blocks longer than
+ * a stat; whatever takes longer is a job, a process of the same program (daemon_job.h). It never runs as root.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+#include "base/err.h"
+#include "base/layout.h"
+#include "daemon/daemon_config.h"
+#include "rpc/rpc_server.h"
+#include "store/store.h"
+
+struct daemon_session;
+struct daemon_job;
+struct daemon_operation;
+struct daemon_guard;
+
+struct daemon {
+        sd_event *event;
+        struct layout layout;
+        struct daemon_config config;
+        struct store *store;
+        char *images_folder, *kernels_folder, *vms_folder, *runtime_vms; /* owned */
+        char *program;                                                   /* path of this binary, owned */
+        char *agent_path, *qemu_vmm_path;                                /* beside it, owned */
+        char *ssh_key_path, *ssh_public_key, *known_hosts; /* owned; the key is "" when there is none */
+        struct daemon_session *sessions;                   /* lists */
+        struct daemon_job *jobs;
+        struct daemon_operation *operations;
+        struct daemon_guard *guards;
+};
+
+/* The handlers, one file a noun; each ends up in daemon_bindings[]. */
+#define DAEMON_HANDLER(name) \
+        int name(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)
+
+DAEMON_HANDLER(daemon_ping);
+DAEMON_HANDLER(daemon_shutdown);
+DAEMON_HANDLER(daemon_defaults);
+DAEMON_HANDLER(daemon_operations_list);
+DAEMON_HANDLER(daemon_doctor_run);
+DAEMON_HANDLER(daemon_vm_create);
+DAEMON_HANDLER(daemon_vm_start);
+DAEMON_HANDLER(daemon_vm_stop);
+DAEMON_HANDLER(daemon_vm_restart);
+DAEMON_HANDLER(daemon_vm_kill);
+DAEMON_HANDLER(daemon_vm_delete);
+DAEMON_HANDLER(daemon_vm_list);
+DAEMON_HANDLER(daemon_vm_show);
+DAEMON_HANDLER(daemon_vm_connect);
+DAEMON_HANDLER(daemon_vm_logs);
+DAEMON_HANDLER(daemon_vm_workspace_record);
+DAEMON_HANDLER(daemon_image_pull);
+DAEMON_HANDLER(daemon_image_list);
+DAEMON_HANDLER(daemon_image_catalog);
+DAEMON_HANDLER(daemon_image_show);
+DAEMON_HANDLER(daemon_image_delete);
+DAEMON_HANDLER(daemon_kernel_pull);
+DAEMON_HANDLER(daemon_kernel_import);
+DAEMON_HANDLER(daemon_kernel_list);
+DAEMON_HANDLER(daemon_kernel_catalog);
+DAEMON_HANDLER(daemon_kernel_show);
+DAEMON_HANDLER(daemon_kernel_delete);
+
+extern const struct rpc_binding daemon_bindings[];
+
+/* What the handlers get as call->context. */
+struct daemon_context {
+        struct daemon *daemon;
+        struct daemon_session *session;
+};
+
+static inline struct daemon *daemon_of(const struct rpc_call *call)
+{
+        return ((struct daemon_context *) call->context)->daemon;
+}
+
+/* Takes up what an earlier daemon left: adopts living VMs, cleans the rest (S-183 - S-186). Run once, at start. */
+int daemon_reconcile(struct daemon *daemon, struct err *err);

@@ -1,0 +1,30 @@
+/* config.toml (spec 4): read once at start; every key optional; an unknown key is an error that names it. */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/log.h"
+
+/* All strings owned. */
+struct daemon_config {
+        enum log_level log_level;
+        char *vmm;             /* "auto", "firecracker", "qemu" */
+        char *firecracker_bin; /* NULL: searched */
+        char *default_image;
+        char *bridge;
+        char *bridge_ip;
+        uint32_t prefix;
+        char *dns;
+        char *ssh_key_path; /* NULL: generated */
+        uint32_t vcpu;
+        uint64_t memory_mib;
+        uint64_t disk_bytes;
+        uint64_t overlay_bytes; /* size of root file systems made here */
+        uint64_t boot_timeout_ms;
+};
+
+/* A missing file gives the defaults: host-derived where the spec says so. owner_home resolves "~/". */
+int daemon_config_read(const char *path, const char *owner_home, struct daemon_config *ret_config,
+                       struct err *err);
+void daemon_config_done(struct daemon_config *config);

@@ -1,0 +1,36 @@
+/*
+ * Jobs: one process per long operation, this very program run as `bangerd --job`. Jobs with the same key run one after
+ * another; that is the only lock there is. Cancelling is killing: what a job leaves half-made its successor cleans,
+ * as it would after a crash.
+ */
+#pragma once
+
+#include "daemon/daemon.h"
+
+struct daemon_job_end {
+        const json_t *result; /* NULL when it failed */
+        const struct err *err;
+};
+
+struct daemon_job_request {
+        const char *key;    /* "vm:<id>", "image:<name>", "kernel:<name>" */
+        const char *method; /* "job.vm.start" */
+        json_t *owned_params;
+        const char *op_id;
+        void (*event)(void *userdata, const json_t *event); /* NULL: ignored */
+        void (*end)(void *userdata, const struct daemon_job_end *end);
+        void *userdata;
+};
+
+/* Queues it; the end is always told, once, from the loop. */
+struct daemon_job *daemon_job_add(struct daemon *daemon, const struct daemon_job_request *request);
+/* Kills it with everything it started and tells its end (ECANCELED), then or a little later. */
+void daemon_job_cancel(struct daemon_job *job);
+/* A job of this key and method that is queued or runs; NULL: none. */
+struct daemon_job *daemon_job_find(struct daemon *daemon, const char *key, const char *method);
+
+/* At the daemon's end: kills what runs; what it leaves is cleaned by the next daemon. Nobody is told. */
+void daemon_jobs_done(struct daemon *daemon);
+
+/* The process's side: serves the one request on the socket and ends. The exit status of the process. */
+int job_main(int sock);

@@ -1,0 +1,59 @@
+#include "daemon/daemon_objects.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/scoped.h"
+#include "daemon/daemon_watch.h"
+
+static json_t *workspace_object(const struct store_vm *vm)
+{
+        struct err err = { 0 };
+        json_t *workspace = NULL;
+
+        if (vm->workspace[0] == '\0' ||
+            json_parse(vm->workspace, strlen(vm->workspace), "the workspace record", &workspace, &err) < 0)
+                return json_null();
+        return workspace;
+}
+
+json_t *daemon_vm_object(const struct daemon *daemon, const struct store_vm *vm)
+{
+        scoped_free char *folder = layout_join(daemon->vms_folder, vm->id, NULL);
+        char created[CLOCK_TEXT_MAX];
+        json_t *object;
+
+        clock_format(vm->created_ns, created);
+        object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:b, s:s}", "id", vm->id, "name",
+                           vm->name, "state", vm_state_name(vm->state), "image", vm->image, "kernel",
+                           vm->kernel, "vcpu", (int) vm->vcpu, "memory_mib", (json_int_t) vm->memory_mib,
+                           "disk_bytes", (json_int_t) vm->disk_bytes, "nat", (int) vm->nat, "address",
+                           vm->address);
+        (void) json_object_update_new(
+                object, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o}", "vmm", vm->vmm, "boot_id",
+                                  vm->boot_id, "last_error", vm->last_error, "created_at", created,
+                                  "vm_folder", folder, "ssh_key", daemon->ssh_key_path, "known_hosts",
+                                  daemon->known_hosts, "workspace", workspace_object(vm)));
+        if (vm->state == VM_RUNNING)
+                (void) json_object_set_new(object, "vmm_pid", json_integer(daemon_guard_pid(daemon, vm->id)));
+        return object;
+}
+
+json_t *daemon_image_object(const struct image *image)
+{
+        return json_pack("{s:s, s:s, s:s, s:I, s:I, s:s, s:s, s:s}", "name", image->name, "source",
+                         image->source, "kernel", image->kernel, "size_bytes",
+                         (json_int_t) image->rootfs_size, "real_bytes", (json_int_t) image->real_bytes,
+                         "created_at", image->created_at, "rootfs_path", image->rootfs_path, "work_seed_path",
+                         image->work_seed_path);
+}
+
+json_t *daemon_kernel_object(const struct kernel *kernel)
+{
+        return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:i}", "name", kernel->name,
+                         "version", kernel->version, "distro", kernel->distro, "source", kernel->source,
+                         "sha256", kernel->sha256, "vmlinux_path", kernel->vmlinux_path, "initramfs_path",
+                         kernel->initramfs_path, "imported_at", kernel->imported_at, "bytes",
+                         (json_int_t) kernel->bytes, "n_modules", (int) kernel->n_modules);
+}

@@ -1,0 +1,12 @@
+/* Our nouns as the JSON objects that api/ describes. The caller owns them. */
+#pragma once
+
+#include <jansson.h>
+
+#include "daemon/daemon.h"
+#include "image/image_store.h"
+#include "kernel/kernel_store.h"
+
+json_t *daemon_vm_object(const struct daemon *daemon, const struct store_vm *vm);
+json_t *daemon_image_object(const struct image *image);
+json_t *daemon_kernel_object(const struct kernel *kernel);

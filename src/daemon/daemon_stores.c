@@ -1,0 +1,304 @@
+/* image.* and kernel.*. */
+#include "daemon/daemon_stores.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/api_image.h"
+#include "api/api_kernel.h"
+#include "base/json.h"
+#include "base/scoped.h"
+#include "daemon/daemon_objects.h"
+#include "daemon/daemon_operation.h"
+
+char *daemon_image_key(const char *image)
+{
+        return xasprintf("image:%s", image);
+}
+
+char *daemon_kernel_key(const char *kernel)
+{
+        return xasprintf("kernel:%s", kernel);
+}
+
+bool daemon_image_is_in_catalog(const char *image)
+{
+        unsigned n = 0;
+        const struct image_catalog_entry *entries = image_catalog(&n);
+
+        for (unsigned i = 0; i < n; i++)
+                if (strcmp(entries[i].name, image) == 0)
+                        return true;
+        return false;
+}
+
+bool daemon_kernel_is_in_catalog(const char *kernel)
+{
+        unsigned n = 0;
+        const struct kernel_catalog_entry *entries = kernel_catalog(&n);
+
+        for (unsigned i = 0; i < n; i++)
+                if (strcmp(entries[i].name, kernel) == 0)
+                        return true;
+        return false;
+}
+
+json_t *daemon_image_job_params(const struct daemon *daemon, const char *image, const char *name,
+                                uint64_t size, bool replace)
+{
+        return json_pack("{s:s, s:s, s:s, s:s, s:I, s:b}", "image", image, "name", name, "images_folder",
+                         daemon->images_folder, "cache_folder", daemon->layout.cache, "size",
+                         (json_int_t) (size ? size : daemon->config.overlay_bytes), "replace", (int) replace);
+}
+
+json_t *daemon_kernel_job_params(const struct daemon *daemon, const char *kernel, bool replace)
+{
+        return json_pack("{s:s, s:s, s:s, s:s, s:b}", "kernel", kernel, "kernels_folder",
+                         daemon->kernels_folder, "cache_folder", daemon->layout.cache, "agent_path",
+                         daemon->agent_path, "replace", (int) replace);
+}
+
+/* The job's result is the answer. */
+static void pulled(struct daemon_operation *operation, const struct daemon_job_end *end)
+{
+        if (end->result)
+                operation->answer = json_deep_copy(end->result);
+        else
+                (void) daemon_operation_fail(operation, end->err);
+        daemon_operation_end(operation);
+}
+
+/* Images and kernels in use cannot go: the VMs are named. */
+static int check_unused(const struct daemon *daemon, const char *what, const char *name, bool is_image,
+                        struct err *err)
+{
+        scoped_text struct text users = { 0 };
+        struct store_vm *vms = NULL;
+        unsigned n = 0;
+        int r = store_vm_list(daemon->store, &vms, &n, err);
+
+        for (unsigned i = 0; i < n; i++) {
+                if (strcmp(is_image ? vms[i].image : vms[i].kernel, name) == 0)
+                        text_appendf(&users, "%s%s", users.n ? ", " : "", vms[i].name);
+                store_vm_done(&vms[i]);
+        }
+        free(vms);
+        if (r == 0 && users.n > 0)
+                r = err_set(err, EBUSY, "delete", "%s '%s' is used by %.400s; delete them first", what, name,
+                            users.s);
+        return r;
+}
+
+DAEMON_HANDLER(daemon_image_pull)
+{
+        const struct image_pull_params *p = params;
+        const char *name = p->name ? p->name : p->image;
+        struct daemon *daemon = daemon_of(call);
+        scoped_free char *key = daemon_image_key(name);
+        struct image image = { 0 };
+
+        (void) ret_result;
+        if (!daemon_image_is_in_catalog(p->image))
+                return err_set(err, ENOENT, "image.pull",
+                               "no image '%s' in the catalog; 'banger image list --available' shows it",
+                               p->image);
+        if (image_read(daemon->images_folder, name, &image, err) == 0) {
+                image_done(&image);
+                return err_set(err, EEXIST, "image.pull",
+                               "image '%s' is there; delete it first, or pull under another --name", name);
+        }
+        if (err->code != ENOENT)
+                return -err->code;
+        *err = (struct err){ 0 };
+        daemon_operation_job(daemon_operation_new(daemon, call, "image.pull"), key, "job.image.pull",
+                             daemon_image_job_params(daemon, p->image, name, p->size, false), pulled);
+        return RPC_LATER;
+}
+
+DAEMON_HANDLER(daemon_image_list)
+{
+        json_t *array = json_array();
+        struct image *images = NULL;
+        unsigned n = 0;
+        int r = image_list(daemon_of(call)->images_folder, &images, &n, err);
+
+        (void) params;
+        for (unsigned i = 0; i < n; i++) {
+                (void) json_array_append_new(array, daemon_image_object(&images[i]));
+                image_done(&images[i]);
+        }
+        free(images);
+        *ret_result = json_pack("{s:o}", "images", array);
+        return r;
+}
+
+static bool image_is_here(const struct daemon *daemon, const char *name)
+{
+        struct image image = { 0 };
+        struct err err = { 0 };
+        int r = image_read(daemon->images_folder, name, &image, &err);
+
+        if (r == 0)
+                image_done(&image);
+        return r == 0;
+}
+
+static bool kernel_is_here(const struct daemon *daemon, const char *name)
+{
+        struct kernel kernel = { 0 };
+        struct err err = { 0 };
+        int r = kernel_read(daemon->kernels_folder, name, &kernel, &err);
+
+        if (r == 0)
+                kernel_done(&kernel);
+        return r == 0;
+}
+
+DAEMON_HANDLER(daemon_image_catalog)
+{
+        json_t *array = json_array();
+        unsigned n = 0;
+        const struct image_catalog_entry *entries = image_catalog(&n);
+
+        (void) params;
+        (void) err;
+        for (unsigned i = 0; i < n; i++)
+                (void) json_array_append_new(
+                        array, json_pack("{s:s, s:s, s:s, s:b}", "name", entries[i].name, "doc",
+                                         entries[i].doc, "kernel", entries[i].kernel, "pulled",
+                                         (int) image_is_here(daemon_of(call), entries[i].name)));
+        *ret_result = json_pack("{s:o}", "images", array);
+        return 0;
+}
+
+DAEMON_HANDLER(daemon_image_show)
+{
+        const struct image_ref_params *p = params;
+        struct image image = { 0 };
+        int r = image_read(daemon_of(call)->images_folder, p->image, &image, err);
+
+        if (r < 0)
+                return r;
+        *ret_result = daemon_image_object(&image);
+        image_done(&image);
+        return 0;
+}
+
+DAEMON_HANDLER(daemon_image_delete)
+{
+        const struct image_ref_params *p = params;
+        struct daemon *daemon = daemon_of(call);
+        scoped_free char *key = daemon_image_key(p->image);
+        int r = check_unused(daemon, "image", p->image, true, err);
+
+        (void) ret_result;
+        if (r == 0 && daemon_job_find(daemon, key, "job.image.pull"))
+                r = err_set(err, EBUSY, "image.delete", "image '%s' is being pulled", p->image);
+        return r < 0 ? r : image_delete(daemon->images_folder, p->image, err);
+}
+
+DAEMON_HANDLER(daemon_kernel_pull)
+{
+        const struct kernel_pull_params *p = params;
+        struct daemon *daemon = daemon_of(call);
+        scoped_free char *key = daemon_kernel_key(p->kernel);
+
+        (void) ret_result;
+        if (!daemon_kernel_is_in_catalog(p->kernel))
+                return err_set(err, ENOENT, "kernel.pull",
+                               "no kernel '%s' in the catalog; 'banger kernel list --available' shows it",
+                               p->kernel);
+        if (!p->force && kernel_is_here(daemon, p->kernel)) /* S-068 */
+                return err_set(err, EEXIST, "kernel.pull",
+                               "kernel '%s' is already pulled; --force gets it again", p->kernel);
+        daemon_operation_job(daemon_operation_new(daemon, call, "kernel.pull"), key, "job.kernel.pull",
+                             daemon_kernel_job_params(daemon, p->kernel, p->force), pulled);
+        return RPC_LATER;
+}
+
+static void set_when_given(json_t *params, const char *key, const char *value)
+{
+        if (value)
+                (void) json_object_set_new(params, key, json_string(value));
+}
+
+DAEMON_HANDLER(daemon_kernel_import)
+{
+        const struct kernel_import_params *p = params;
+        struct daemon *daemon = daemon_of(call);
+        scoped_free char *key = daemon_kernel_key(p->kernel);
+        json_t *job_params;
+
+        (void) ret_result;
+        if (!p->force && kernel_is_here(daemon, p->kernel))
+                return err_set(err, EEXIST, "kernel.import",
+                               "a kernel named '%s' is here; --force replaces it", p->kernel);
+        job_params = daemon_kernel_job_params(daemon, p->kernel, p->force);
+        set_when_given(job_params, "from", p->from);
+        set_when_given(job_params, "modules", p->modules);
+        set_when_given(job_params, "distro", p->distro);
+        daemon_operation_job(daemon_operation_new(daemon, call, "kernel.import"), key, "job.kernel.import",
+                             job_params, pulled);
+        return RPC_LATER;
+}
+
+DAEMON_HANDLER(daemon_kernel_list)
+{
+        json_t *array = json_array();
+        struct kernel *kernels = NULL;
+        unsigned n = 0;
+        int r = kernel_list(daemon_of(call)->kernels_folder, &kernels, &n, err);
+
+        (void) params;
+        for (unsigned i = 0; i < n; i++) {
+                (void) json_array_append_new(array, daemon_kernel_object(&kernels[i]));
+                kernel_done(&kernels[i]);
+        }
+        free(kernels);
+        *ret_result = json_pack("{s:o}", "kernels", array);
+        return r;
+}
+
+DAEMON_HANDLER(daemon_kernel_catalog)
+{
+        json_t *array = json_array();
+        unsigned n = 0;
+        const struct kernel_catalog_entry *entries = kernel_catalog(&n);
+
+        (void) params;
+        (void) err;
+        for (unsigned i = 0; i < n; i++)
+                (void) json_array_append_new(
+                        array, json_pack("{s:s, s:s, s:b}", "name", entries[i].name, "doc", entries[i].doc,
+                                         "pulled", (int) kernel_is_here(daemon_of(call), entries[i].name)));
+        *ret_result = json_pack("{s:o}", "kernels", array);
+        return 0;
+}
+
+DAEMON_HANDLER(daemon_kernel_show)
+{
+        const struct kernel_ref_params *p = params;
+        struct kernel kernel = { 0 };
+        int r = kernel_read(daemon_of(call)->kernels_folder, p->kernel, &kernel, err);
+
+        if (r < 0)
+                return r;
+        *ret_result = daemon_kernel_object(&kernel);
+        kernel_done(&kernel);
+        return 0;
+}
+
+DAEMON_HANDLER(daemon_kernel_delete)
+{
+        const struct kernel_ref_params *p = params;
+        struct daemon *daemon = daemon_of(call);
+        scoped_free char *key = daemon_kernel_key(p->kernel);
+        int r = check_unused(daemon, "kernel", p->kernel, false, err);
+
+        (void) ret_result;
+        if (r == 0 && (daemon_job_find(daemon, key, "job.kernel.pull") ||
+                       daemon_job_find(daemon, key, "job.kernel.import")))
+                r = err_set(err, EBUSY, "kernel.delete", "kernel '%s' is being made", p->kernel);
+        return r < 0 ? r : kernel_delete(daemon->kernels_folder, p->kernel, err);
+}

@@ -1,0 +1,15 @@
+/* Images and kernels as the daemon's jobs see them. All returned values are owned by the caller. */
+#pragma once
+
+#include "daemon/daemon.h"
+#include "image/image_store.h"
+#include "kernel/kernel_store.h"
+
+char *daemon_image_key(const char *image);
+char *daemon_kernel_key(const char *kernel);
+bool daemon_image_is_in_catalog(const char *image);
+bool daemon_kernel_is_in_catalog(const char *kernel);
+/* size 0: the configured one. */
+json_t *daemon_image_job_params(const struct daemon *daemon, const char *image, const char *name,
+                                uint64_t size, bool replace);
+json_t *daemon_kernel_job_params(const struct daemon *daemon, const char *kernel, bool replace);

@@ -1,0 +1,20 @@
+/* What happens to VMs: the flows of create, start, stop, restart, kill, delete as operations over jobs. */
+#pragma once
+
+#include "daemon/daemon.h"
+#include "daemon/daemon_operation.h"
+
+/* A running VM's VMM ended by itself: clean, mark stopped. */
+void daemon_vm_ended(struct daemon *daemon, const char *vm_id);
+
+/* The params of a job about this VM: {"spec.id":...}. The caller owns them. */
+json_t *daemon_vm_job_params(const struct daemon *daemon, const struct store_vm *vm);
+/* vm.clean without a client; remove: the VM's folder and row go too (S-184). */
+void daemon_vm_clean_stale(struct daemon *daemon, const struct store_vm *vm, bool remove);
+/* The names of a VM's job queue and folder; owned by the caller. */
+char *daemon_vm_key(const char *vm_id);
+
+/* The image and the kernel a new VM needs: pulls what is missing, then goes on (S-167). Fills operation->failure otherwise. */
+void daemon_provide_image(struct daemon_operation *operation, const char *image, daemon_operation_then *then);
+void daemon_provide_kernel(struct daemon_operation *operation, const char *kernel,
+                           daemon_operation_then *then);

@@ -1,0 +1,43 @@
+/* The far side of a job: request tables and handlers. It is blocking code in a process of its own; it may be killed at any time. */
+#pragma once
+
+#include "rpc/rpc_server.h"
+#include "vm/vm_spec.h"
+
+struct job_vm_params {
+        struct vm_spec spec;
+        bool start;  /* job.vm.create: start it too */
+        bool remove; /* job.vm.clean: the folder too */
+};
+
+struct job_image_params {
+        const char *image, *name, *images_folder, *cache_folder;
+        uint64_t size;
+        bool replace;
+};
+
+struct job_kernel_params {
+        const char *kernel, *kernels_folder, *cache_folder, *agent_path;
+        const char *from, *modules, *distro; /* import */
+        bool replace;
+};
+
+struct job_doctor_params {
+        bool is_system; /* which layout */
+        const char *qemu_vmm_path;
+};
+
+extern const struct rpc_method job_vm_create, job_vm_start, job_vm_stop, job_vm_clean;
+extern const struct rpc_method job_image_pull, job_kernel_pull, job_kernel_import, job_doctor;
+
+int job_vm_create_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
+int job_vm_start_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
+int job_vm_stop_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
+int job_vm_clean_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
+int job_image_pull_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
+int job_kernel_pull_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
+int job_kernel_import_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
+int job_doctor_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
+
+/* Sends {"event":{"stage","state",...}}; -ECANCELED when the daemon is gone. total 0: unknown. */
+int job_report(const char *stage, const char *state, uint64_t done, uint64_t total, uint64_t elapsed_ms);

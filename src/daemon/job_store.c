@@ -1,0 +1,114 @@
+#include "daemon/daemon_objects.h"
+#include "daemon/job.h"
+#include "image/image_store.h"
+#include "kernel/kernel_store.h"
+
+static const struct rpc_field image_params[] = {
+        RPC_FIELD(struct job_image_params, image, "catalog name", .required = true),
+        RPC_FIELD(struct job_image_params, name, "local name", .required = true),
+        RPC_FIELD(struct job_image_params, images_folder, "where images are", .required = true),
+        RPC_FIELD(struct job_image_params, cache_folder, "where downloads are", .required = true),
+        RPC_FIELD(struct job_image_params, size, "bytes of the root file system"),
+        RPC_FIELD(struct job_image_params, replace, "replace an image of this name"),
+        RPC_END,
+};
+
+static const struct rpc_field kernel_params[] = {
+        RPC_FIELD(struct job_kernel_params, kernel, "name", .required = true),
+        RPC_FIELD(struct job_kernel_params, kernels_folder, "where kernels are", .required = true),
+        RPC_FIELD(struct job_kernel_params, cache_folder, "where downloads are", .required = true),
+        RPC_FIELD(struct job_kernel_params, agent_path, "the guest's agent", .required = true),
+        RPC_FIELD(struct job_kernel_params, from, "package, folder or file"),
+        RPC_FIELD(struct job_kernel_params, modules, "folder of modules"),
+        RPC_FIELD(struct job_kernel_params, distro, "distribution"),
+        RPC_FIELD(struct job_kernel_params, replace, "replace a kernel of this name"),
+        RPC_END,
+};
+
+const struct rpc_method job_image_pull = {
+        .name = "job.image.pull",
+        .doc = "Make an image of the catalog.",
+        .params_size = sizeof(struct job_image_params),
+        .params = image_params,
+};
+const struct rpc_method job_kernel_pull = {
+        .name = "job.kernel.pull",
+        .doc = "Get a kernel of the catalog.",
+        .params_size = sizeof(struct job_kernel_params),
+        .params = kernel_params,
+};
+const struct rpc_method job_kernel_import = {
+        .name = "job.kernel.import",
+        .doc = "Take a kernel from files.",
+        .params_size = sizeof(struct job_kernel_params),
+        .params = kernel_params,
+};
+
+/* userdata is "image" or "kernel": the stage's first word. */
+static int report_progress(void *userdata, const char *stage, uint64_t done, uint64_t total)
+{
+        char name[64];
+
+        (void) snprintf(name, sizeof(name), "%s %s", (const char *) userdata, stage);
+        return job_report(name, "progress", done, total, 0);
+}
+
+int job_image_pull_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)
+{
+        static char word[] = "image";
+        const struct job_image_params *p = params;
+        const struct image_pull pull = {
+                .name = p->name,
+                .recipe = p->image,
+                .images_folder = p->images_folder,
+                .cache_folder = p->cache_folder,
+                .size = p->size,
+                .replace = p->replace,
+                .progress = {.report = report_progress, .userdata = word},
+        };
+        struct image image = { 0 };
+        int r = image_pull(&pull, &image, err);
+
+        (void) call;
+        if (r < 0)
+                return r;
+        *ret_result = daemon_image_object(&image);
+        image_done(&image);
+        return 0;
+}
+
+static int import_or_pull(const struct job_kernel_params *p, json_t **ret_result, struct err *err)
+{
+        static char word[] = "kernel";
+        const struct kernel_import import = {
+                .name = p->kernel,
+                .kernels_folder = p->kernels_folder,
+                .from = p->from,
+                .modules_folder = p->modules,
+                .distro = p->distro,
+                .agent_path = p->agent_path,
+                .replace = p->replace,
+                .progress = {.report = report_progress, .userdata = word},
+        };
+        struct kernel kernel = { 0 };
+        int r = p->from ? kernel_import(&import, &kernel, err)
+                        : kernel_pull(&import, p->cache_folder, &kernel, err);
+
+        if (r < 0)
+                return r;
+        *ret_result = daemon_kernel_object(&kernel);
+        kernel_done(&kernel);
+        return 0;
+}
+
+int job_kernel_pull_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)
+{
+        (void) call;
+        return import_or_pull(params, ret_result, err);
+}
+
+int job_kernel_import_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)
+{
+        (void) call;
+        return import_or_pull(params, ret_result, err);
+}
