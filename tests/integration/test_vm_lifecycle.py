@@ -1,0 +1,192 @@
+"""VMs are objects that last: stop and start, the daemon's death, what a failure leaves behind."""
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from instance import sh
+
+CREATE_STEPS = ["vm.create/folder", "vm.create/disk", "vm.start/check", "vm.start/network", "vm.start/vmm", "vm.start/boot",
+                "vm.start/agent"]
+
+
+def test_what_was_written_is_there_after_stop_and_start(instance, vm):
+    name = vm()
+    instance.banger("vm", "exec", name, "--", "sh", "-c", "echo kept > /root/marker; echo also > /etc/marker")
+    boot = instance.json("vm", "show", name)["boot_id"]
+    instance.banger("vm", "stop", name)
+    assert instance.json("vm", "show", name)["state"] == "stopped"
+    assert [p for p in instance.processes().values() if instance.json("vm", "show", name)["id"] in p] == []
+    refused = instance.banger("vm", "exec", name, "--", "true", check=False)
+    assert refused.returncode == 1 and "not running" in refused.stderr
+    instance.banger("vm", "start", name)
+    assert instance.json("vm", "show", name)["boot_id"] not in ("", boot)
+    assert instance.banger("vm", "exec", name, "--", "cat", "/root/marker", "/etc/marker").stdout == "kept\nalso\n"
+
+
+def test_the_guest_is_set_up(instance, shared_vm):
+    address = instance.json("vm", "show", shared_vm)["address"]
+    out = instance.banger("vm", "exec", shared_vm, "--", "sh", "-c",
+                          "hostname; ip -4 -o addr show dev eth0 | awk '{print $4}'; stat -c %a /root /root/.ssh; "
+                          "ls -a /root | grep hushlogin; date +%s; cat /proc/1/comm").stdout.split()
+    assert out[0] == shared_vm
+    assert out[1] == address + "/24"
+    assert out[2:4] == ["755", "700"]
+    assert out[4] == ".hushlogin"
+    assert abs(int(out[5]) - time.time()) < 3
+    assert out[6] == "systemd"
+
+
+def test_killing_the_vmm_leaves_a_stopped_vm(instance, vm):
+    name = vm()
+    pid = instance.json("vm", "show", name)["vmm_pid"]
+    os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while instance.json("vm", "show", name)["state"] == "running":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert instance.json("vm", "show", name)["state"] == "stopped"
+    assert [x for x in instance.leftovers() if not x.startswith("folder " + str(instance.state))] == []
+
+
+def test_a_command_goes_on_when_the_daemon_is_killed_and_the_vm_is_adopted(instance, vm):
+    name = vm()
+    boot = instance.json("vm", "show", name)["boot_id"]
+    process = instance.popen("vm", "exec", name, "--", "sh", "-c", "echo up; read x; echo $x; exit 3", stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"up\n"
+    instance.end_daemon(signal.SIGKILL)
+    out, _ = process.communicate(b"still here\n", timeout=30)
+    assert out == b"still here\n" and process.returncode == 3
+    shown = instance.json("vm", "show", name)  # starts a daemon, which takes the VM up
+    assert shown["state"] == "running" and shown["boot_id"] == boot
+    assert instance.banger("vm", "exec", name, "--", "cat", "/proc/sys/kernel/random/boot_id").stdout.strip() == boot
+
+
+@pytest.fixture
+def with_fault(instance):
+    """A daemon whose jobs fail where told; the next test gets a sound one."""
+    def restart(fault):
+        instance.end_daemon()
+        instance.banger("vm", "list", env={"BANGER_FAULT": fault})
+    yield restart
+    instance.end_daemon()
+
+
+@pytest.mark.parametrize("how", ["fail", "kill"])
+@pytest.mark.parametrize("step", CREATE_STEPS)
+def test_every_step_of_a_create_fails_and_is_killed_and_leaves_nothing(instance, with_fault, step, how):
+    with_fault(f"{step}:{how}")
+    done = instance.banger("vm", "create", "--name", "doomed", check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("banger:")
+    assert instance.leftovers() == []
+    assert instance.json("vm", "list") == []
+
+
+@pytest.mark.parametrize("step", ["vm.start/network", "vm.start/vmm", "vm.start/agent"])
+def test_the_daemon_killed_with_its_job_leaves_nothing_to_the_next(instance, step):
+    instance.end_daemon()
+    instance.banger("vm", "list")
+    process = instance.popen("vm", "create", "--name", "orphan", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    stage = step.split("/")[1]
+    for line in process.stderr:
+        if stage.encode() in line:
+            break
+    instance.end_daemon(signal.SIGKILL)
+    process.wait(30)
+    assert process.returncode == 1
+    deadline = time.monotonic() + 30
+    while instance.json("vm", "list") or instance.leftovers():
+        assert time.monotonic() < deadline, (instance.json("vm", "list"), instance.leftovers())
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize("how", ["fail", "kill"])
+@pytest.mark.parametrize("step", ["vm.start/check", "vm.start/network", "vm.start/vmm", "vm.start/boot", "vm.start/agent"])
+def test_a_failed_start_leaves_the_disks_and_nothing_else(instance, with_fault, vm, step, how):
+    name = f"again-{os.urandom(2).hex()}"
+    instance.banger("vm", "create", "--no-start", "--name", name)
+    with_fault(f"{step}:{how}")
+    assert instance.banger("vm", "start", name, check=False).returncode == 1
+    shown = instance.json("vm", "show", name)
+    assert shown["state"] == "error" and shown["last_error"]
+    assert [x for x in instance.leftovers() if not x.startswith("folder " + str(instance.state))] == []
+    instance.banger("vm", "delete", name)
+    assert instance.leftovers() == []
+
+
+def test_a_client_that_goes_away_undoes_its_create(instance):
+    process = instance.popen("vm", "create", "--name", "regretted", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    for line in process.stderr:
+        if b"agent" in line:
+            break
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 30
+    while instance.json("vm", "list") or instance.leftovers():
+        assert time.monotonic() < deadline, instance.leftovers()
+        time.sleep(0.1)
+
+
+def test_a_missing_or_truncated_kernel_is_named(instance):
+    folder = instance.state / "kernels/debian-6.1"
+    kernel = folder / "vmlinux"
+    moved = folder / "vmlinux.away"
+    kernel.rename(moved)
+    try:
+        done = instance.banger("vm", "create", "--name", "no-kernel", check=False)
+        assert done.returncode == 1 and "debian-6.1" in done.stderr
+        kernel.write_bytes(b"\x7fELF")
+        os.chown(kernel, instance.uid, instance.gid)
+        done = instance.banger("vm", "create", "--name", "bad-kernel", check=False)
+        assert done.returncode == 1
+    finally:
+        moved.rename(kernel)
+    assert instance.leftovers() == []
+    assert instance.json("vm", "list") == []
+
+
+def test_a_guest_that_never_calls_is_given_up(instance):
+    config = instance.home / ".config/banger/config.toml"
+    instance.as_owner_mkdir(config.parent)
+    config.write_text("boot_timeout = 1\n")
+    instance.end_daemon()
+    try:
+        done = instance.banger("vm", "create", "--name", "mute", check=False)
+        assert done.returncode == 1
+        assert "1000 ms" in done.stderr or "1 s" in done.stderr
+        assert instance.leftovers() == []
+    finally:
+        config.unlink()
+        instance.end_daemon()
+
+
+def test_a_used_up_address_range_says_so(instance):
+    config = instance.home / ".config/banger/config.toml"
+    instance.as_owner_mkdir(config.parent)
+    config.write_text('bridge_name = "br-fc-s"\nbridge_ip = "172.31.9.1"\ncidr = "30"\n')
+    instance.end_daemon()
+    try:
+        instance.banger("vm", "create", "--no-start", "--name", "only")
+        done = instance.banger("vm", "create", "--no-start", "--name", "one-too-many", check=False)
+        assert done.returncode == 1 and "used up" in done.stderr
+    finally:
+        instance.banger("vm", "delete", "only")
+        config.unlink()
+        instance.end_daemon()
+
+
+def test_an_image_or_kernel_in_use_cannot_be_deleted(instance, shared_vm):
+    for noun, name in (("image", "debian-bookworm"), ("kernel", "debian-6.1")):
+        done = instance.banger(noun, "delete", name, check=False)
+        assert done.returncode == 1 and shared_vm in done.stderr
+
+
+def test_strangers_are_refused(instance):
+    instance.banger("vm", "list")
+    socket = instance.runtime / "bangerd.sock"
+    assert oct(socket.stat().st_mode & 0o777) == "0o600"
+    assert socket.stat().st_uid == instance.uid
