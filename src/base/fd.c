@@ -110,6 +110,8 @@ static int unix_address(const char *path, struct sockaddr_un *ret_address, int *
         int n;
 
         *ret_address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+        if (path[0] == '\0') /* would be an abstract address, unix(7) */
+                return -EINVAL;
         if (strlen(path) < sizeof(ret_address->sun_path)) {
                 memcpy(ret_address->sun_path, path, strlen(path) + 1);
                 return 0;

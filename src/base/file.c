@@ -73,21 +73,36 @@ int file_replace(const char *path, const void *data, size_t n, mode_t mode, stru
         return 0;
 }
 
+static int make_folder(const char *path, mode_t mode, struct err *err)
+{
+        struct stat st;
+
+        if (mkdir(path, mode) == 0)
+                return 0;
+        if (errno == EEXIST && stat(path, &st) == 0) {
+                if (S_ISDIR(st.st_mode))
+                        return 0;
+                errno = ENOTDIR;
+        }
+        return err_errno(err, "file.make_folders", "create folder '%s'", path);
+}
+
 int file_make_folders(const char *path, mode_t mode, struct err *err)
 {
         scoped_free char *partial = xstrdup(path);
 
-        for (char *p = partial + 1; *p != '\0'; p++) {
-                if (*p != '/')
+        for (char *p = partial; *p != '\0'; p++) {
+                int r;
+
+                if (*p != '/' || p == partial)
                         continue;
                 *p = '\0';
-                if (mkdir(partial, mode) < 0 && errno != EEXIST)
-                        return err_errno(err, "file.make_folders", "create folder '%s'", partial);
+                r = make_folder(partial, mode, err);
+                if (r < 0)
+                        return r;
                 *p = '/';
         }
-        if (mkdir(partial, mode) < 0 && errno != EEXIST)
-                return err_errno(err, "file.make_folders", "create folder '%s'", partial);
-        return 0;
+        return make_folder(partial, mode, err);
 }
 
 static DIR *open_folder_at(int dir_fd, const char *name)

@@ -78,7 +78,8 @@ void size_human(uint64_t bytes, char out[SIZE_TEXT_MAX])
         double value = (double) bytes;
         size_t unit = 0;
 
-        while (value >= 1024 && unit + 1 < sizeof(units) / sizeof(units[0])) {
+        /* what would be rounded to "1024.0" is one of the next unit */
+        while (value >= (unit == 0 ? 1024 : 1023.95) && unit + 1 < sizeof(units) / sizeof(units[0])) {
                 value /= 1024;
                 unit++;
         }

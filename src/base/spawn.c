@@ -136,6 +136,8 @@ int spawn_start(const struct spawn *spawn, pid_t *ret_pid, int *ret_pidfd, struc
         }
         if (ret_pidfd) {
                 if (pidfd < 0) {
+                        (void) kill(pid, SIGKILL);
+                        (void) waitpid(pid, NULL, 0);
                         errno = -pidfd;
                         return err_errno(err, "spawn.start", "watch '%s'", spawn->argv[0]);
                 }
@@ -201,6 +203,12 @@ static int capture_until_end(struct capture captures[2], uint64_t deadline_ms, s
         return 0;
 }
 
+/* A program may close its outputs and stay: the deadline holds until it has ended. */
+static int wait_until_end(int pidfd, uint64_t deadline_ms)
+{
+        return fd_wait(pidfd, POLLIN, deadline_ms == UINT64_MAX ? -1 : clock_left_ms(deadline_ms));
+}
+
 static void trim_end(struct text *text)
 {
         while (text->n > 0 && (text->s[text->n - 1] == '\n' || text->s[text->n - 1] == ' '))
@@ -234,8 +242,9 @@ int spawn_run(const char *const *argv, uint64_t timeout_ms, size_t max, char **r
               struct err *err)
 {
         struct capture captures[2] = { { .fd = FD_NONE }, { .fd = FD_NONE } };
-        scoped_close int out_write = FD_NONE, error_write = FD_NONE;
+        scoped_close int out_write = FD_NONE, error_write = FD_NONE, pidfd = FD_NONE;
         struct spawn spawn = { .argv = argv, .stdin_fd = FD_NONE };
+        uint64_t deadline_ms = timeout_ms ? clock_monotonic_ms() + timeout_ms : UINT64_MAX;
         int r, status;
         pid_t pid = 0;
 
@@ -245,13 +254,15 @@ int spawn_run(const char *const *argv, uint64_t timeout_ms, size_t max, char **r
         }
         spawn.stdout_fd = out_write;
         spawn.stderr_fd = error_write;
-        r = spawn_start(&spawn, &pid, NULL, err);
+        r = spawn_start(&spawn, &pid, &pidfd, err);
         if (r < 0)
                 goto done;
         (void) close(take_fd(&out_write));
         (void) close(take_fd(&error_write));
 
-        r = capture_until_end(captures, timeout_ms ? clock_monotonic_ms() + timeout_ms : UINT64_MAX, max);
+        r = capture_until_end(captures, deadline_ms, max);
+        if (r == 0)
+                r = wait_until_end(pidfd, deadline_ms);
         if (r < 0)
                 (void) kill(pid, SIGKILL);
         status = spawn_wait(pid, err);

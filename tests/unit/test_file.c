@@ -1,0 +1,96 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "unit.h"
+
+static int set_up(void **state)
+{
+        char *folder = xstrdup("/tmp/banger-file-XXXXXX");
+
+        *state = mkdtemp(folder);
+        return *state ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+        scoped_free char *folder = *state;
+        struct err err = { 0 };
+
+        return file_remove_tree(folder, &err);
+}
+
+static void replacing_sets_content_and_mode_and_leaves_no_other_file(void **state)
+{
+        scoped_free char *path = xasprintf("%s/f", (const char *) *state);
+        scoped_free char *text = NULL;
+        struct err err = { 0 };
+        struct stat st;
+        size_t n;
+
+        assert_int_equal(file_replace(path, "old", 3, 0600, &err), 0);
+        assert_int_equal(file_replace(path, "newer", 5, 0640, &err), 0);
+        assert_int_equal(file_read(path, 5, &text, &n, &err), 0);
+        assert_string_equal(text, "newer");
+        assert_int_equal(stat(path, &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0640);
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(rmdir(*state), 0); /* so nothing else was in it */
+        assert_int_equal(mkdir(*state, 0700), 0);
+}
+
+static void reading_is_capped(void **state)
+{
+        scoped_free char *path = xasprintf("%s/f", (const char *) *state);
+        scoped_free char *text = NULL;
+        struct err err = { 0 };
+
+        assert_int_equal(file_replace(path, "123456", 6, 0600, &err), 0);
+        assert_int_equal(file_read(path, 5, &text, NULL, &err), -EFBIG);
+}
+
+static void a_file_in_the_way_of_a_folder_is_an_error(void **state)
+{
+        scoped_free char *path = xasprintf("%s/f", (const char *) *state);
+        scoped_free char *deep = xasprintf("%s/a//b/c", (const char *) *state);
+        struct err err = { 0 };
+
+        assert_int_equal(file_make_folders(deep, 0700, &err), 0);
+        assert_int_equal(file_make_folders(deep, 0700, &err), 0);
+        assert_int_equal(file_replace(path, "", 0, 0600, &err), 0);
+        assert_int_equal(file_make_folders(path, 0700, &err), -ENOTDIR);
+        err = (struct err){ 0 };
+        assert_int_equal(file_make_folders("", 0700, &err), -ENOENT);
+}
+
+static void removing_does_not_follow_links(void **state)
+{
+        scoped_free char *outside = xasprintf("%s/outside", (const char *) *state);
+        scoped_free char *tree = xasprintf("%s/tree", (const char *) *state);
+        scoped_free char *link = xasprintf("%s/tree/link", (const char *) *state);
+        struct err err = { 0 };
+
+        assert_int_equal(file_make_folders(outside, 0700, &err), 0);
+        assert_int_equal(file_make_folders(tree, 0700, &err), 0);
+        assert_int_equal(symlink(outside, link), 0);
+        assert_int_equal(file_remove_tree(tree, &err), 0);
+        assert_int_equal(access(tree, F_OK), -1);
+        assert_int_equal(access(outside, F_OK), 0);
+        assert_int_equal(file_remove_tree(tree, &err), 0); /* missing is success */
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(replacing_sets_content_and_mode_and_leaves_no_other_file,
+                                                set_up, tear_down),
+                cmocka_unit_test_setup_teardown(reading_is_capped, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(a_file_in_the_way_of_a_folder_is_an_error, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(removing_does_not_follow_links, set_up, tear_down),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
