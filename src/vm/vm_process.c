@@ -33,18 +33,30 @@ static bool names_socket(const char *cmdline, size_t n, const char *api_path)
         return false;
 }
 
+/*
+ * The folder /proc/PID belongs to the process's user; the files in it to root once the process is not dumpable, as a
+ * confined VMM is (proc(5)).
+ */
+static bool process_is_of_our_user(pid_t pid)
+{
+        char path[64];
+        struct stat st;
+
+        (void) snprintf(path, sizeof(path), "/proc/%d", (int) pid);
+        return stat(path, &st) == 0 && st.st_uid == geteuid();
+}
+
 static bool process_names_socket(pid_t pid, const char *api_path)
 {
         char path[64], cmdline[CMDLINE_MAX];
         scoped_close int fd = FD_NONE;
-        struct stat st;
         ssize_t n;
 
+        if (!process_is_of_our_user(pid))
+                return false;
         (void) snprintf(path, sizeof(path), "/proc/%d/cmdline", (int) pid);
         fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0 || fstat(fd, &st) < 0 || st.st_uid != geteuid())
-                return false;
-        n = read(fd, cmdline, sizeof(cmdline) - 1);
+        n = fd < 0 ? -1 : read(fd, cmdline, sizeof(cmdline) - 1);
         if (n <= 0)
                 return false;
         cmdline[n] = '\0';

@@ -102,6 +102,11 @@ static int check_begin(void *context, struct err *err)
         r = kernel_read(spec->kernels_folder, spec->kernel, &start->kernel, err);
         if (r < 0)
                 return r;
+        if (access(start->kernel.vmlinux_path, R_OK) < 0 || access(start->kernel.initramfs_path, R_OK) < 0)
+                return err_errno(
+                        err, "vm.start",
+                        "kernel '%s' is incomplete ('banger kernel pull --force %s' gets it again): '%s'",
+                        spec->kernel, spec->kernel, start->kernel.vmlinux_path);
         if (access(start->rootfs, R_OK | W_OK) < 0 || access(start->work, R_OK | W_OK) < 0)
                 return err_errno(err, "vm.start", "a disk of vm '%s' in '%s'", spec->name, spec->folder);
         if (vmm_choice_from_name(spec->vmm, &chosen.choice) < 0)
@@ -255,7 +260,9 @@ static int agent_begin(void *context, struct err *err)
 
         if (r < 0) {
                 add_console_tail(start, err);
-                return r;
+                return r == -ETIMEDOUT ? err_wrap(err, "boot vm '%s' within %llu ms", spec->name,
+                                                  (unsigned long long) spec->boot_timeout_ms)
+                                       : r;
         }
         start->ledger.phase = VM_PHASE_READY;
         (void) snprintf(start->ledger.boot_id, sizeof(start->ledger.boot_id), "%s", hello.boot_id);

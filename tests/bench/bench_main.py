@@ -18,7 +18,7 @@ sys.path.insert(0, str(HERE.parent / "integration"))
 from instance import Instance, sh  # noqa: E402 (the path is known only now)
 
 MIB = 1 << 20
-FIRST_LINE = b"banger-vsock-agent"
+FIRST_LINE = b"banger-agent: version"
 
 
 def median(values):
@@ -90,7 +90,7 @@ def by_hand(it, qemu_words, disk_source):
 
 def hand_line(it, name):
     """The QEMU line of a running VM, its descriptors replaced by what a person would write."""
-    pid = it.json("vm", "show", name)["vmm_pid"]
+    pid = it.show(name)["vmm_pid"]
     for proc in pathlib.Path("/proc").iterdir():
         if proc.name.isdigit():
             try:
@@ -147,7 +147,7 @@ def bench_host_side(it, n):
 
 def bench_exec(it, n):
     it.banger("vm", "create", "--name", "target")
-    shown = it.json("vm", "show", "target")
+    shown = it.show("target")
     deadline = time.monotonic() + 120
     ssh = ["ssh", "-F", "/dev/null", "-i", shown["ssh_key"], "-o", "StrictHostKeyChecking=no", "-o", "BatchMode=yes", "-o",
            f"UserKnownHostsFile={it.home}/kh", "-o", "LogLevel=ERROR"]
@@ -236,7 +236,7 @@ def resident(pid):
 def bench_memory(it):
     pid = it.daemon_pid()
     row("bangerd resident, one idle VM", resident(pid), unit="MiB", scale=1 / MIB)
-    vmm = it.json("vm", "show", "target")["vmm_pid"]
+    vmm = it.show("target")["vmm_pid"]
     row("banger-qemu resident (ours per VM, besides QEMU)", resident(vmm), unit="MiB", scale=1 / MIB)
 
 

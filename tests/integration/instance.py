@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -113,6 +114,9 @@ class Instance:
             raise AssertionError(f"banger {' '.join(map(str, words))}: status {done.returncode}\n{done.stderr}")
         return done
 
+    def show(self, name):
+        return json.loads(self.banger("vm", "show", name).stdout)
+
     def popen(self, *words, env=None, **options):
         return subprocess.Popen(self.argv(self.bin / "banger", *words), env=self.environment(env), cwd=self.home,
                                 **options)
@@ -188,16 +192,23 @@ class Instance:
         done = sh("ip", "netns", "exec", self.netns, "nft", "list", "ruleset", check=False)
         return done.stdout
 
-    def leftovers(self, address=None):
-        """What VMs of this instance have left on the host; empty when none is left."""
+    def leftovers(self):
+        """What VMs that do not exist (any more) have left on the host; empty when nothing is left."""
+        marks = []
+        for vm in self.json("vm", "list"):
+            marks += [vm["id"], "tap-fc-" + vm["id"][:8], vm["address"]]
+            if vm.get("vmm_pid"):
+                children = pathlib.Path(f"/proc/{vm['vmm_pid']}/task/{vm['vmm_pid']}/children")
+                marks += [f"process {pid} " for pid in children.read_text().split()] if children.exists() else []
         found = [f"link {name}" for name in self.links() if name.startswith("tap-")]
         found += [f"process {pid} {line}" for pid, line in self.processes().items() if "--job" not in line]
         for folder in (self.runtime / "vms", self.state / "vms"):
             if folder.is_dir():
                 found += [f"folder {entry}" for entry in folder.iterdir()]
-        found += [f"rule {line.strip()}" for line in self.nft().splitlines() if "tap-fc-" in line or
-                  (address and address in line)]
-        return found
+        # "tap-fc-*" is the rule for all taps; one tap's name ends in digits of its VM's id
+        found += [f"rule {line.strip()}" for line in self.nft().splitlines()
+                  if re.search(r"tap-fc-[0-9a-f]{8}|banger:\d", line)]
+        return [thing for thing in found if not any(mark in thing for mark in marks)]
 
     def close(self):
         self.banger("vm", "list", check=False)

@@ -12,22 +12,33 @@ CREATE_STEPS = ["vm.create/folder", "vm.create/disk", "vm.start/check", "vm.star
                 "vm.start/agent"]
 
 
+def traces_of(instance, name):
+    """What a VM that does not run has on the host besides its folder."""
+    vm = instance.show(name)
+    found = [line for line in instance.processes().values() if vm["id"] in line]
+    found += [link for link in instance.links() if link == "tap-fc-" + vm["id"][:8]]
+    found += [line for line in instance.nft().splitlines() if vm["address"] in line or vm["id"][:8] in line]
+    return found + [str(f) for f in (instance.runtime / "vms").glob(vm["id"] + "*")]
+
+
 def test_what_was_written_is_there_after_stop_and_start(instance, vm):
     name = vm()
     instance.banger("vm", "exec", name, "--", "sh", "-c", "echo kept > /root/marker; echo also > /etc/marker")
-    boot = instance.json("vm", "show", name)["boot_id"]
+    boot = instance.show(name)["boot_id"]
     instance.banger("vm", "stop", name)
-    assert instance.json("vm", "show", name)["state"] == "stopped"
-    assert [p for p in instance.processes().values() if instance.json("vm", "show", name)["id"] in p] == []
+    assert instance.show(name)["state"] == "stopped"
+    vm_id = instance.show(name)["id"]
+    assert [line for line in instance.processes().values() if vm_id in line] == []
     refused = instance.banger("vm", "exec", name, "--", "true", check=False)
     assert refused.returncode == 1 and "not running" in refused.stderr
     instance.banger("vm", "start", name)
-    assert instance.json("vm", "show", name)["boot_id"] not in ("", boot)
+    assert instance.show(name)["boot_id"] not in ("", boot)
     assert instance.banger("vm", "exec", name, "--", "cat", "/root/marker", "/etc/marker").stdout == "kept\nalso\n"
 
 
 def test_the_guest_is_set_up(instance, shared_vm):
-    address = instance.json("vm", "show", shared_vm)["address"]
+    address = instance.show(shared_vm)["address"]
+    before = time.time()
     out = instance.banger("vm", "exec", shared_vm, "--", "sh", "-c",
                           "hostname; ip -4 -o addr show dev eth0 | awk '{print $4}'; stat -c %a /root /root/.ssh; "
                           "ls -a /root | grep hushlogin; date +%s; cat /proc/1/comm").stdout.split()
@@ -35,32 +46,32 @@ def test_the_guest_is_set_up(instance, shared_vm):
     assert out[1] == address + "/24"
     assert out[2:4] == ["755", "700"]
     assert out[4] == ".hushlogin"
-    assert abs(int(out[5]) - time.time()) < 3
+    assert before - 1 < int(out[5]) < time.time() + 1
     assert out[6] == "systemd"
 
 
 def test_killing_the_vmm_leaves_a_stopped_vm(instance, vm):
     name = vm()
-    pid = instance.json("vm", "show", name)["vmm_pid"]
+    pid = instance.show(name)["vmm_pid"]
     os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + 20
-    while instance.json("vm", "show", name)["state"] == "running":
+    while instance.show(name)["state"] == "running":
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert instance.json("vm", "show", name)["state"] == "stopped"
-    assert [x for x in instance.leftovers() if not x.startswith("folder " + str(instance.state))] == []
+    assert instance.show(name)["state"] == "stopped"
+    assert traces_of(instance, name) == []
 
 
 def test_a_command_goes_on_when_the_daemon_is_killed_and_the_vm_is_adopted(instance, vm):
     name = vm()
-    boot = instance.json("vm", "show", name)["boot_id"]
+    boot = instance.show(name)["boot_id"]
     process = instance.popen("vm", "exec", name, "--", "sh", "-c", "echo up; read x; echo $x; exit 3", stdin=subprocess.PIPE,
                              stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"up\n"
     instance.end_daemon(signal.SIGKILL)
     out, _ = process.communicate(b"still here\n", timeout=30)
     assert out == b"still here\n" and process.returncode == 3
-    shown = instance.json("vm", "show", name)  # starts a daemon, which takes the VM up
+    shown = instance.show(name)  # starts a daemon, which takes the VM up
     assert shown["state"] == "running" and shown["boot_id"] == boot
     assert instance.banger("vm", "exec", name, "--", "cat", "/proc/sys/kernel/random/boot_id").stdout.strip() == boot
 
@@ -83,23 +94,22 @@ def test_every_step_of_a_create_fails_and_is_killed_and_leaves_nothing(instance,
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("banger:")
     assert instance.leftovers() == []
-    assert instance.json("vm", "list") == []
+    assert "doomed" not in [vm["name"] for vm in instance.json("vm", "list")]
 
 
-@pytest.mark.parametrize("step", ["vm.start/network", "vm.start/vmm", "vm.start/agent"])
-def test_the_daemon_killed_with_its_job_leaves_nothing_to_the_next(instance, step):
+@pytest.mark.parametrize("after", ["disk", "network", "boot"])
+def test_the_daemon_killed_with_its_job_leaves_nothing_to_the_next(instance, after):
     instance.end_daemon()
     instance.banger("vm", "list")
     process = instance.popen("vm", "create", "--name", "orphan", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    stage = step.split("/")[1]
-    for line in process.stderr:
-        if stage.encode() in line:
+    for line in process.stderr:  # a stage's line comes when it has ended
+        if line.startswith(after.encode()):
             break
     instance.end_daemon(signal.SIGKILL)
     process.wait(30)
     assert process.returncode == 1
     deadline = time.monotonic() + 30
-    while instance.json("vm", "list") or instance.leftovers():
+    while instance.leftovers() or "orphan" in [vm["name"] for vm in instance.json("vm", "list")]:
         assert time.monotonic() < deadline, (instance.json("vm", "list"), instance.leftovers())
         time.sleep(0.2)
 
@@ -111,22 +121,43 @@ def test_a_failed_start_leaves_the_disks_and_nothing_else(instance, with_fault, 
     instance.banger("vm", "create", "--no-start", "--name", name)
     with_fault(f"{step}:{how}")
     assert instance.banger("vm", "start", name, check=False).returncode == 1
-    shown = instance.json("vm", "show", name)
+    shown = instance.show(name)
     assert shown["state"] == "error" and shown["last_error"]
-    assert [x for x in instance.leftovers() if not x.startswith("folder " + str(instance.state))] == []
+    assert traces_of(instance, name) == []
     instance.banger("vm", "delete", name)
     assert instance.leftovers() == []
+
+
+@pytest.mark.parametrize("after", ["network", "vmm", "boot"])
+def test_a_vmm_that_dies_at_a_stage_undoes_the_create(instance, after):
+    process = instance.popen("vm", "create", "--name", "fallen", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    for line in process.stderr:
+        if line.startswith(after.encode()):
+            break
+    deadline = time.monotonic() + 10
+    killed = False
+    while not killed and time.monotonic() < deadline:
+        known = [str(vm.get("vmm_pid")) for vm in instance.json("vm", "list")]
+        for pid, line in instance.processes().items():
+            if "/banger-qemu" in line and str(pid) not in known:
+                os.kill(pid, signal.SIGKILL)
+                killed = True
+    assert killed
+    said = process.stderr.read().decode()
+    assert process.wait(30) == 1 and said.splitlines()[-1].startswith("banger:"), said
+    assert instance.leftovers() == []
+    assert "fallen" not in [vm["name"] for vm in instance.json("vm", "list")]
 
 
 def test_a_client_that_goes_away_undoes_its_create(instance):
     process = instance.popen("vm", "create", "--name", "regretted", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     for line in process.stderr:
-        if b"agent" in line:
+        if line.startswith(b"boot"):
             break
     process.kill()
     process.wait()
     deadline = time.monotonic() + 30
-    while instance.json("vm", "list") or instance.leftovers():
+    while instance.leftovers() or "regretted" in [vm["name"] for vm in instance.json("vm", "list")]:
         assert time.monotonic() < deadline, instance.leftovers()
         time.sleep(0.1)
 
@@ -146,7 +177,6 @@ def test_a_missing_or_truncated_kernel_is_named(instance):
     finally:
         moved.rename(kernel)
     assert instance.leftovers() == []
-    assert instance.json("vm", "list") == []
 
 
 def test_a_guest_that_never_calls_is_given_up(instance):
@@ -157,7 +187,7 @@ def test_a_guest_that_never_calls_is_given_up(instance):
     try:
         done = instance.banger("vm", "create", "--name", "mute", check=False)
         assert done.returncode == 1
-        assert "1000 ms" in done.stderr or "1 s" in done.stderr
+        assert "within 1000 ms" in done.stderr
         assert instance.leftovers() == []
     finally:
         config.unlink()

@@ -1,8 +1,10 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -121,6 +123,41 @@ static void a_vmm_is_found_by_its_socket_alone(void **state)
         end_fake_vmm(pids[0]);
 }
 
+/* A confined VMM is not dumpable: its /proc files are root's. */
+static void a_vmm_that_is_not_dumpable_is_found_too(void **state)
+{
+        scoped_free char *api = xasprintf("%s/api.sock", (char *) *state);
+        int pidfd = FD_NONE, ready[2];
+        char byte = 0;
+        pid_t pid;
+
+        assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+        pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                char *const argv[] = {
+                        (char *) (uintptr_t) "python3",
+                        (char *) (uintptr_t) "-c",
+                        (char *) (uintptr_t) "import ctypes, time; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); "
+                                             "print(1, flush=True); time.sleep(30)",
+                        (char *) (uintptr_t) "--api-sock",
+                        api,
+                        NULL
+                };
+
+                (void) dup2(ready[1], STDOUT_FILENO);
+                (void) execv("/usr/bin/python3", argv);
+                _exit(127);
+        }
+        (void) close(ready[1]);
+        assert_int_equal(read(ready[0], &byte, 1), 1);
+        (void) close(ready[0]);
+        assert_int_equal(vm_process_find(api, &pidfd), 0);
+        (void) close(pidfd);
+        (void) kill(pid, SIGKILL);
+        (void) waitpid(pid, NULL, 0);
+}
+
 static void only_the_very_process_of_the_ledger_is_ours(void **state)
 {
         scoped_free char *api = xasprintf("%s/api.sock", (char *) *state);
@@ -144,6 +181,8 @@ int main(void)
                                                 remove_folder),
                 cmocka_unit_test_setup_teardown(a_corrupt_one_is_said_to_be_so, make_folder, remove_folder),
                 cmocka_unit_test_setup_teardown(a_vmm_is_found_by_its_socket_alone, make_folder,
+                                                remove_folder),
+                cmocka_unit_test_setup_teardown(a_vmm_that_is_not_dumpable_is_found_too, make_folder,
                                                 remove_folder),
                 cmocka_unit_test_setup_teardown(only_the_very_process_of_the_ledger_is_ours, make_folder,
                                                 remove_folder),
