@@ -26,8 +26,8 @@ struct daemon {
         struct daemon_config config;
         struct store *store;
         char *images_folder, *kernels_folder, *vms_folder, *runtime_vms; /* owned */
-        char *program;                                                   /* path of this binary, owned */
-        char *agent_path, *qemu_vmm_path;                                /* beside it, owned */
+        char *program, *import_program;   /* this binary, and the one of the jobs that read archives; owned */
+        char *agent_path, *qemu_vmm_path; /* beside it, owned */
         char *ssh_key_path, *ssh_public_key, *known_hosts; /* owned; the key is "" when there is none */
         struct daemon_session *sessions;                   /* lists */
         struct daemon_job *jobs;

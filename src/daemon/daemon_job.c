@@ -157,11 +157,20 @@ static void end_later(struct daemon_job *job)
                 abort();
 }
 
+/* Whatever reads an archive, a kernel or a package is a program of its own, with the libraries that takes. */
+static const char *program_of(const struct daemon_job *job)
+{
+        bool imports =
+                text_starts_with(job->method, "job.image.") || text_starts_with(job->method, "job.kernel.");
+
+        return imports ? job->daemon->import_program : job->daemon->program;
+}
+
 static int spawn_process(struct daemon_job *job, struct err *err)
 {
         scoped_close int far = FD_NONE;
         char number[16];
-        const char *const argv[] = { job->daemon->program, "--job", number, NULL };
+        const char *const argv[] = { program_of(job), "--job", number, NULL };
         int ends[2], r = fd_unix_pair(ends);
         struct spawn spawn = { .argv = argv,
                                .stdin_fd = FD_NONE,

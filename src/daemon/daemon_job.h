@@ -31,6 +31,3 @@ struct daemon_job *daemon_job_find(struct daemon *daemon, const char *key, const
 
 /* At the daemon's end: kills what runs; what it leaves is cleaned by the next daemon. Nobody is told. */
 void daemon_jobs_done(struct daemon *daemon);
-
-/* The process's side: serves the one request on the socket and ends. The exit status of the process. */
-int job_main(int sock);

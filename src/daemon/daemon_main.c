@@ -21,8 +21,19 @@
 #include "daemon/daemon_operation.h"
 #include "daemon/daemon_session.h"
 #include "daemon/daemon_watch.h"
+#include "daemon/job.h"
 
 #define LISTEN_BACKLOG 128
+
+/* What this program does as a job; what reads foreign archives is bangerd-import's. */
+static const struct rpc_binding job_bindings[] = {
+        {&job_vm_create, job_vm_create_run},
+        { &job_vm_start, job_vm_start_run },
+        { &job_vm_stop,  job_vm_stop_run  },
+        { &job_vm_clean, job_vm_clean_run },
+        { &job_doctor,   job_doctor_run   },
+        { NULL,          NULL             },
+};
 
 struct options {
         bool is_system, check_migrations;
@@ -151,6 +162,7 @@ static int find_programs(struct daemon *daemon, struct err *err)
         daemon->program = xstrdup(self);
         folder = xstrdup(dirname(self));
         daemon->qemu_vmm_path = layout_join(folder, "banger-qemu", NULL);
+        daemon->import_program = layout_join(folder, "bangerd-import", NULL);
         for (size_t i = 0; i < 2; i++) {
                 free(daemon->agent_path);
                 daemon->agent_path = i == 0 ? xasprintf("%s/banger-vsock-agent", folder)
@@ -267,6 +279,7 @@ static void daemon_done(struct daemon *daemon)
         free(daemon->vms_folder);
         free(daemon->runtime_vms);
         free(daemon->program);
+        free(daemon->import_program);
         free(daemon->agent_path);
         free(daemon->qemu_vmm_path);
         free(daemon->ssh_key_path);
@@ -312,7 +325,7 @@ int main(int argc, char **argv)
         if (status != 0)
                 return status - 1;
         if (options.job_sock >= 0)
-                return job_main(options.job_sock);
+                return job_main(options.job_sock, job_bindings);
         if (options.check_migrations) {
                 if (layout_find(options.is_system, &layout, &err) < 0) {
                         (void) fprintf(stderr, "bangerd: %s\n", err.message);

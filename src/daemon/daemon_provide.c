@@ -69,7 +69,13 @@ void daemon_provide_kernel(struct daemon_operation *operation, const char *kerne
 
         if (kernel_read(daemon->kernels_folder, kernel, &found, &err) == 0) {
                 kernel_done(&found);
-                then(operation, &(struct daemon_job_end){ .result = nothing, .err = &no_error });
+                if (kernel_agent_is_current(daemon->kernels_folder, kernel, daemon->agent_path)) {
+                        then(operation, &(struct daemon_job_end){ .result = nothing, .err = &no_error });
+                        return;
+                }
+                operation->provided = then;
+                daemon_operation_job(operation, key, "job.kernel.refresh",
+                                     daemon_kernel_job_params(daemon, kernel, false), provided);
                 return;
         }
         if (err.code == ENOENT) {

@@ -25,7 +25,6 @@ static void set_host(json_t *params, const struct daemon *daemon)
         const struct daemon_config *config = &daemon->config;
 
         set_text(params, "spec.kernels_folder", daemon->kernels_folder);
-        set_text(params, "spec.agent_path", daemon->agent_path);
         set_text(params, "spec.helper_socket", daemon->layout.helper_socket);
         set_text(params, "spec.bridge", config->bridge);
         set_text(params, "spec.bridge_ip", config->bridge_ip);

@@ -28,7 +28,8 @@ struct job_doctor_params {
 };
 
 extern const struct rpc_method job_vm_create, job_vm_start, job_vm_stop, job_vm_clean;
-extern const struct rpc_method job_image_pull, job_kernel_pull, job_kernel_import, job_doctor;
+extern const struct rpc_method job_image_pull, job_kernel_pull, job_kernel_import, job_kernel_refresh,
+        job_doctor;
 
 int job_vm_create_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_vm_start_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
@@ -37,7 +38,11 @@ int job_vm_clean_run(struct rpc_call *call, const void *params, json_t **ret_res
 int job_image_pull_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_kernel_pull_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_kernel_import_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
+int job_kernel_refresh_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_doctor_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 
 /* Sends {"event":{"stage","state",...}}; -ECANCELED when the daemon is gone. total 0: unknown. */
 int job_report(const char *stage, const char *state, uint64_t done, uint64_t total, uint64_t elapsed_ms);
+
+/* The process's side: serves the one request on the socket and ends. Returns the exit status of the process. */
+int job_main(int sock, const struct rpc_binding *bindings);

@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "daemon/daemon_job.h"
 #include "daemon/job.h"
 
 static int job_sock = -1;
@@ -17,19 +16,8 @@ int job_report(const char *stage, const char *state, uint64_t done, uint64_t tot
         return rpc_send(job_sock, message, NULL, 0, &err) < 0 ? -ECANCELED : 0;
 }
 
-int job_main(int sock)
+int job_main(int sock, const struct rpc_binding *bindings)
 {
-        static const struct rpc_binding bindings[] = {
-                {&job_vm_create,      job_vm_create_run    },
-                { &job_vm_start,      job_vm_start_run     },
-                { &job_vm_stop,       job_vm_stop_run      },
-                { &job_vm_clean,      job_vm_clean_run     },
-                { &job_image_pull,    job_image_pull_run   },
-                { &job_kernel_pull,   job_kernel_pull_run  },
-                { &job_kernel_import, job_kernel_import_run},
-                { &job_doctor,        job_doctor_run       },
-                { NULL,               NULL                 },
-        };
         struct rpc_call call = { 0 };
         struct err err = { 0 };
         json_auto_t *answer = NULL;

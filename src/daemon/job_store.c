@@ -44,6 +44,13 @@ const struct rpc_method job_kernel_import = {
         .params = kernel_params,
 };
 
+const struct rpc_method job_kernel_refresh = {
+        .name = "job.kernel.refresh",
+        .doc = "Put the agent of this installation into a kernel's initramfs.",
+        .params_size = sizeof(struct job_kernel_params),
+        .params = kernel_params,
+};
+
 /* userdata is "image" or "kernel": the stage's first word. */
 static int report_progress(void *userdata, const char *stage, uint64_t done, uint64_t total)
 {
@@ -111,4 +118,13 @@ int job_kernel_import_run(struct rpc_call *call, const void *params, json_t **re
 {
         (void) call;
         return import_or_pull(params, ret_result, err);
+}
+
+int job_kernel_refresh_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)
+{
+        const struct job_kernel_params *p = params;
+
+        (void) call;
+        (void) ret_result;
+        return kernel_refresh_agent(p->kernels_folder, p->kernel, p->agent_path, err);
 }

@@ -25,7 +25,6 @@ static const struct rpc_field vm_params[] = {
         SPEC(work_seed_path),
         SPEC(kernels_folder),
         SPEC(kernel),
-        SPEC(agent_path),
         SPEC(helper_socket),
         SPEC(bridge),
         SPEC(bridge_ip),

@@ -21,12 +21,6 @@
 #define SEED_SIZE      (64 * MIB) /* grown to the work disk's size for each VM */
 #define STAGING_PREFIX ".staging-"
 
-const struct image_catalog_entry *image_catalog(unsigned *ret_n)
-{
-        *ret_n = image_n_recipes;
-        return image_catalog_entries;
-}
-
 static int find_recipe(const char *name, unsigned *ret_index, struct err *err)
 {
         scoped_text struct text known = { 0 };

@@ -8,6 +8,8 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
+#include <sys/stat.h>
 
 #include "base/err.h"
 #include "kernel/kernel_store.h"
@@ -28,6 +30,9 @@ void kernel_sha256(const void *data, size_t n, char out[KERNEL_SHA256_TEXT_MAX])
 
 /* The value of "agent" for the file at path, sha256 included; the caller owns it. */
 int kernel_agent_describe(const char *path, json_t **ret_agent, struct err *err);
+
+/* Whether "agent" describes the file of this stat: size, inode and time. */
+bool kernel_agent_is_same(const json_t *agent, const struct stat *st);
 
 /* What pull adds to an import: where the file came from. NULL: "file:<from>". */
 int kernel_import_from(const struct kernel_import *import, const char *source, struct kernel *ret_kernel,

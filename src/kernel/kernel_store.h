@@ -76,3 +76,5 @@ int kernel_delete(const char *kernels_folder, const char *name, struct err *err)
  */
 int kernel_refresh_agent(const char *kernels_folder, const char *name, const char *agent_path,
                          struct err *err);
+/* False when kernel_refresh_agent() has something to do. Cheap: compares what the manifest remembers. */
+bool kernel_agent_is_current(const char *kernels_folder, const char *name, const char *agent_path);

@@ -24,7 +24,6 @@ struct vm_spec {
         const char *work_seed_path; /* NULL: an empty work disk */
         const char *kernels_folder;
         const char *kernel;
-        const char *agent_path;
         /* network */
         const char *helper_socket;
         const char *bridge;

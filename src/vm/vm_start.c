@@ -95,11 +95,7 @@ static int check_begin(void *context, struct err *err)
                 .qemu_path = spec->qemu_vmm_path,
         };
         struct vmm_search chosen = search;
-        int r = kernel_refresh_agent(spec->kernels_folder, spec->kernel, spec->agent_path, err);
-
-        if (r < 0)
-                return r;
-        r = kernel_read(spec->kernels_folder, spec->kernel, &start->kernel, err);
+        int r = kernel_read(spec->kernels_folder, spec->kernel, &start->kernel, err);
         if (r < 0)
                 return r;
         if (access(start->kernel.vmlinux_path, R_OK) < 0 || access(start->kernel.initramfs_path, R_OK) < 0)

@@ -14,7 +14,7 @@ import tempfile
 import time
 
 OWNER = "banger-test"
-PROGRAMS = ("banger", "bangerd", "bangerd-root", "banger-qemu", "banger-vsock-agent")
+PROGRAMS = ("banger", "bangerd", "bangerd-import", "bangerd-root", "banger-qemu", "banger-vsock-agent")
 
 
 def sh(*argv, check=True, **options):
