@@ -1,8 +1,10 @@
 #include "cli/cli_call.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/fd.h"
 #include "cli/cli_daemon.h"
 #include "cli/cli_signals.h"
 #include "cli/render_progress.h"
@@ -24,6 +26,11 @@ static int show_event(void *userdata, const json_t *event)
 {
         progress_event(userdata, event);
         return 0;
+}
+
+static void show_tick(void *userdata)
+{
+        progress_tick(userdata);
 }
 
 static void note_refusal(struct cli *cli, const struct rpc_reply *reply)
@@ -58,13 +65,20 @@ int cli_call(struct cli *cli, const struct rpc_method *method, json_t *owned_par
         json_auto_t *params = owned_params;
         struct progress progress;
         struct rpc_request request = {
-                .method = method->name, .params = params, .event = show_event, .userdata = &progress
+                .method = method->name,
+                .params = params,
+                .event = show_event,
+                .tick = show_tick,
+                .tick_ms = PROGRESS_TICK_MS,
+                .userdata = &progress,
         };
         int r = cli_need_layout(cli, err);
 
         if (r < 0)
                 return r;
-        progress_init(&progress);
+        progress_init(&progress, NULL);
+        if (!progress.is_live)
+                request.tick = NULL;
         r = call_interruptible(cli, &request, ret_reply, err);
         if (is_nobody_there(r, ret_reply)) {
                 rpc_reply_done(ret_reply);
@@ -77,6 +91,102 @@ int cli_call(struct cli *cli, const struct rpc_method *method, json_t *owned_par
         progress_done(&progress);
         if (r < 0)
                 note_refusal(cli, ret_reply);
+        return r;
+}
+
+/* At most OPEN_MAX of many are under way at once: each is a connection and, over there, a process. */
+#define OPEN_MAX 32
+
+/* A request under way; its one tells how it ends. */
+struct running {
+        struct cli_one *one; /* borrowed; NULL: free */
+        int sock;            /* owned */
+        struct rpc_request request;
+        struct rpc_pending pending;
+        struct progress progress;
+};
+
+static void running_end(struct running *running)
+{
+        if (!running->one)
+                return;
+        progress_done(&running->progress);
+        rpc_pending_done(&running->pending);
+        (void) close(running->sock);
+        running->one = NULL;
+}
+
+static void running_begin(struct running *running, const char *socket, const struct rpc_method *method,
+                          struct cli_one *one)
+{
+        int r;
+
+        *running = (struct running){ .one = one, .sock = fd_unix_connect(socket) };
+        progress_init(&running->progress, one->label);
+        running->request = (struct rpc_request){ .method = method->name,
+                                                 .params = one->params,
+                                                 .event = show_event,
+                                                 .userdata = &running->progress };
+        if (running->sock < 0) {
+                (void) err_set(&one->err, -running->sock, method->name, "connect to '%s': %s", socket,
+                               strerror(-running->sock));
+                running->one = NULL;
+                return;
+        }
+        r = rpc_pending_begin(running->sock, &running->request, &running->pending, &one->err);
+        if (r < 0)
+                running_end(running);
+}
+
+/* Waits for any of them. 0, or ECANCELED. */
+static int wait_for_any(struct running *running, int signals, struct err *err)
+{
+        struct pollfd polled[OPEN_MAX + 1];
+
+        for (size_t i = 0; i < OPEN_MAX; i++)
+                polled[i] =
+                        (struct pollfd){ .fd = running[i].one ? running[i].sock : FD_NONE, .events = POLLIN };
+        polled[OPEN_MAX] = (struct pollfd){ .fd = signals, .events = POLLIN };
+        while (poll(polled, OPEN_MAX + 1, -1) < 0)
+                if (errno != EINTR)
+                        return err_errno(err, "cli.call", "poll");
+        if (polled[OPEN_MAX].revents)
+                return err_set(err, ECANCELED, "cli.call", "cancelled");
+        for (size_t i = 0; i < OPEN_MAX; i++)
+                if (polled[i].revents &&
+                    rpc_pending_read(&running[i].pending, &running[i].one->reply, &running[i].one->err) != 0)
+                        running_end(&running[i]);
+        return 0;
+}
+
+static size_t count_running(const struct running *running)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < OPEN_MAX; i++)
+                n += running[i].one != NULL;
+        return n;
+}
+
+int cli_call_many(struct cli *cli, const struct rpc_method *method, struct cli_one *ones, size_t n_ones,
+                  struct err *err)
+{
+        scoped_free struct running *running = xcalloc(OPEN_MAX, sizeof(*running));
+        int signals = signals_begin(false), r = 0;
+        size_t next = 0;
+
+        do {
+                for (size_t i = 0; i < OPEN_MAX && next < n_ones; i++)
+                        if (!running[i].one)
+                                running_begin(&running[i], cli->layout.daemon_socket, method, &ones[next++]);
+                if (count_running(running) > 0)
+                        r = wait_for_any(running, signals, err);
+        } while (r == 0 && (next < n_ones || count_running(running) > 0));
+        if (r == -ECANCELED)
+                cli->signal = signals_take(signals);
+        for (size_t i = 0; i < OPEN_MAX; i++)
+                running_end(&running[i]);
+        signals_end(signals);
         return r;
 }
 

@@ -12,6 +12,7 @@ static const int stops[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
 
 static volatile sig_atomic_t guarded_fd = FD_NONE;
 static volatile sig_atomic_t caught;
+static bool is_held;
 
 static void fill_set(sigset_t *set, bool with_window)
 {
@@ -51,7 +52,34 @@ void signals_end(int fd)
         fill_set(&set, true);
         if (fd >= 0)
                 (void) close(fd);
-        (void) sigprocmask(SIG_UNBLOCK, &set, NULL);
+        if (!is_held)
+                (void) sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+void signals_hold(void)
+{
+        sigset_t set;
+
+        fill_set(&set, false);
+        (void) sigprocmask(SIG_BLOCK, &set, NULL);
+        is_held = true;
+}
+
+void signals_release(void)
+{
+        is_held = false;
+        signals_end(FD_NONE);
+}
+
+int signals_waiting(void)
+{
+        sigset_t set;
+
+        (void) sigpending(&set);
+        for (size_t i = 0; is_held && i < N_STOPS; i++)
+                if (sigismember(&set, stops[i]) == 1)
+                        return stops[i];
+        return 0;
 }
 
 static void cut_connection(int signal)
@@ -67,17 +95,22 @@ static void cut_connection(int signal)
 void signals_guard(int fd)
 {
         struct sigaction action = { .sa_handler = cut_connection, .sa_flags = SA_RESTART };
+        sigset_t set;
 
         caught = 0;
         guarded_fd = fd;
         for (size_t i = 0; i < N_STOPS; i++)
                 (void) sigaction(stops[i], &action, NULL);
+        fill_set(&set, false);
+        (void) sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
 int signals_unguard(void)
 {
         struct sigaction action = { .sa_handler = SIG_DFL };
 
+        if (is_held)
+                signals_hold();
         for (size_t i = 0; i < N_STOPS; i++)
                 (void) sigaction(stops[i], &action, NULL);
         guarded_fd = FD_NONE;

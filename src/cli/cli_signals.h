@@ -14,6 +14,15 @@ void signals_end(int fd);
 int signals_take(int fd);
 
 /*
+ * Between the two every signal waits for a begin, a guard or the release, so that none is lost or kills in between; the
+ * release lets one that still waits kill. Nests not.
+ */
+void signals_hold(void);
+void signals_release(void);
+/* The signal that waits while they are held, 0: none. It goes on waiting. */
+int signals_waiting(void);
+
+/*
  * For work that blocks in a read or a write on fd: a signal shuts the connection down, and the work ends with an error.
  * One at a time.
  */

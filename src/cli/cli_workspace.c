@@ -1,5 +1,6 @@
 #include "cli/cli_workspace.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -31,6 +32,7 @@ int cli_workspace_open(const char *path, bool include_untracked, struct cli_work
 
 void cli_workspace_done(struct cli_workspace *workspace)
 {
+        workspace_pack_done(&workspace->pack);
         workspace_files_done(&workspace->files);
         workspace_repo_done(&workspace->repo);
 }
@@ -57,27 +59,46 @@ static int interrupted(struct cli *cli, int r, struct err *err)
         return r;
 }
 
-static int pack(struct cli *cli, const struct cli_workspace *workspace, struct workspace_copy *ret_copy,
-                struct err *err)
+int cli_workspace_pack(struct cli_workspace *workspace, struct err *err)
 {
-        signals_guard(FD_NONE);
-        return interrupted(cli, workspace_copy_make(&workspace->repo, &workspace->wish, ret_copy, err), err);
+        return workspace_pack_start(&workspace->repo, &workspace->wish, &workspace->pack, err);
 }
 
-static int pack_and_send(struct cli *cli, const struct cli_workspace *workspace, const char *vm,
-                         struct err *err)
+/* Waits until it is packed, or for a signal. */
+static int finish_pack(struct cli *cli, struct cli_workspace *workspace, struct err *err)
 {
-        scoped(workspace_copy_done) struct workspace_copy copy = { 0 };
-        scoped_close int fd = FD_NONE;
-        int r = pack(cli, workspace, &copy, err);
+        int signals = signals_begin(false);
+        struct pollfd polled[2] = {
+                {.fd = workspace->pack.pidfd, .events = POLLIN},
+                { .fd = signals,              .events = POLLIN}
+        };
 
+        while (poll(polled, 2, -1) < 0)
+                if (errno != EINTR)
+                        break;
+        if (polled[1].revents)
+                cli->signal = signals_take(signals);
+        signals_end(signals);
+        if (cli->signal != 0)
+                return err_set(err, ECANCELED, "cli.workspace", "interrupted");
+        return workspace_pack_finish(&workspace->pack, err);
+}
+
+static int pack_and_send(struct cli *cli, struct cli_workspace *workspace, const char *vm, struct err *err)
+{
+        scoped_close int fd = FD_NONE;
+        int r = workspace->pack.pid == 0 ? cli_workspace_pack(workspace, err) : 0;
+
+        if (r == 0)
+                r = finish_pack(cli, workspace, err);
         if (r < 0)
                 return r;
         fd = cli_connect(cli, vm, NULL, err);
         if (fd < 0)
                 return fd;
         signals_guard(fd);
-        r = workspace_send(&workspace->repo, &copy, &workspace->files, fd, WORKSPACE_GUEST_PATH, err);
+        r = workspace_send(&workspace->repo, &workspace->pack.copy, &workspace->files, fd,
+                           WORKSPACE_GUEST_PATH, err);
         return interrupted(cli, r, err);
 }
 
@@ -112,8 +133,7 @@ static void trust(struct cli *cli, const struct cli_workspace *workspace, const 
                 (void) cli_run_quietly(cli, vm, script, FD_NONE, &ignored);
 }
 
-int cli_workspace_send(struct cli *cli, const struct cli_workspace *workspace, const char *vm,
-                       struct err *err)
+int cli_workspace_send(struct cli *cli, struct cli_workspace *workspace, const char *vm, struct err *err)
 {
         uint64_t start_ms = clock_monotonic_ms();
         char elapsed[ELAPSED_MAX];
@@ -124,8 +144,9 @@ int cli_workspace_send(struct cli *cli, const struct cli_workspace *workspace, c
         if (r < 0)
                 return r;
         elapsed_format(clock_monotonic_ms() - start_ms, elapsed);
-        (void) fprintf(stderr, "%s%s: %zu files to %s %s%s\n", style_on(stderr, STYLE_DIM),
-                       workspace->repo.name, workspace->files.n_files, WORKSPACE_GUEST_PATH, elapsed,
+        (void) fprintf(stderr, "%s%s: %zu file%s to %s %s%s\n", style_on(stderr, STYLE_DIM),
+                       workspace->repo.name, workspace->files.n_files,
+                       workspace->files.n_files == 1 ? "" : "s", WORKSPACE_GUEST_PATH, elapsed,
                        style_off(stderr));
         trust(cli, workspace, vm);
         return 0;

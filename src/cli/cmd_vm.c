@@ -117,49 +117,98 @@ static const json_t *resolve(const json_t *vms, const char *reference, struct er
         return NULL;
 }
 
-static int call_for_one(struct cli *cli, const struct rpc_method *method, const json_t *params,
-                        const char *id, struct err *err)
+static bool is_among(const struct cli_one *ones, size_t n_ones, const char *id)
 {
-        scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
-        json_t *own = json_deep_copy(params);
-
-        (void) json_object_set_new(own, "vm", json_string(id));
-        return cli_call(cli, method, own, &reply, err);
+        for (size_t i = 0; i < n_ones; i++)
+                if (strcmp(json_text(ones[i].params, "vm"), id) == 0)
+                        return true;
+        return false;
 }
 
-/*
- * All references against one snapshot of the list, the same VM once, the valid ones done even when others are not;
- * names of those done on standard output, in the order they were first given.
- */
+/* The VMs that are meant, each once, as requests; those that cannot be are told. Returns how many were not found. */
+static size_t plan(const struct cli_args *args, const json_t *vms, struct cli_one *ones, size_t *ret_n_ones)
+{
+        size_t n_failed = 0;
+
+        *ret_n_ones = 0;
+        for (size_t i = 0; i < args->n_operands; i++) {
+                struct err failure = { 0 };
+                const json_t *vm = resolve(vms, args->operands[i], &failure);
+                struct cli_one *one = &ones[*ret_n_ones];
+
+                if (!vm) {
+                        error_print("", "", failure.message);
+                        n_failed++;
+                } else if (!is_among(ones, *ret_n_ones, json_text(vm, "id"))) {
+                        one->params = json_deep_copy(args->params);
+                        (void) json_object_set(one->params, "vm", json_object_get(vm, "id"));
+                        one->label = json_text(vm, "name");
+                        (*ret_n_ones)++;
+                }
+        }
+        return n_failed;
+}
+
+/* Names of those done on standard output, in the order they were first given. Returns how many failed. */
+static size_t report(struct cli_one *ones, size_t n_ones)
+{
+        size_t n_failed = 0;
+
+        for (size_t i = 0; i < n_ones; i++) {
+                struct cli_one *one = &ones[i];
+
+                if (one->reply.result)
+                        (void) printf("%s\n", one->label);
+                else if (one->err.code != 0) {
+                        error_print(one->reply.code, one->reply.op_id, one->err.message);
+                        n_failed++;
+                }
+                rpc_reply_done(&one->reply);
+                json_decref(one->params);
+        }
+        return n_failed;
+}
+
+/* All references against one snapshot of the list, the same VM once, the valid ones done even when others are not. */
+static int do_many(struct cli *cli, const struct cli_args *args, const struct rpc_method *method,
+                   const json_t *vms, struct err *err)
+{
+        scoped_free struct cli_one *ones = xcalloc(args->n_operands, sizeof(*ones));
+        size_t n_ones, n_failed = plan(args, vms, ones, &n_ones);
+        int r = cli_call_many(cli, method, ones, n_ones, err);
+
+        n_failed += report(ones, n_ones);
+        return r < 0 ? r : n_failed > 0;
+}
+
+static int do_one(struct cli *cli, const struct cli_args *args, const struct rpc_method *method,
+                  const json_t *vms, struct err *err)
+{
+        scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
+        const json_t *vm = resolve(vms, args->operands[0], err);
+        json_t *params;
+        int r;
+
+        if (!vm)
+                return -err->code;
+        params = json_deep_copy(args->params);
+        (void) json_object_set(params, "vm", json_object_get(vm, "id"));
+        r = cli_call(cli, method, params, &reply, err);
+        if (r == 0)
+                (void) printf("%s\n", json_text(vm, "name"));
+        return r;
+}
+
 static int for_each_vm(struct cli *cli, const struct cli_args *args, const struct rpc_method *method,
                        struct err *err)
 {
-        json_auto_t *vms = NULL, *done = json_object();
-        int status = 0, r = fetch_vms(cli, &vms, err);
+        json_auto_t *vms = NULL;
+        int r = fetch_vms(cli, &vms, err);
 
-        for (size_t i = 0; r == 0 && i < args->n_operands; i++) {
-                struct err failure = { 0 };
-                const json_t *vm = resolve(vms, args->operands[i], &failure);
-                const char *id = json_text(vm, "id");
-
-                if (vm && json_object_get(done, id))
-                        continue;
-                if (vm && call_for_one(cli, method, args->params, id, &failure) == 0) {
-                        (void) json_object_set_new(done, id, json_true());
-                        (void) printf("%s\n", json_text(vm, "name"));
-                        continue;
-                }
-                if (args->n_operands == 1) {
-                        *err = failure;
-                        return -failure.code;
-                }
-                error_print(cli->code, cli->op_id, failure.message);
-                cli->code[0] = cli->op_id[0] = '\0';
-                status = 1;
-                if (cli->signal != 0)
-                        break;
-        }
-        return r < 0 ? r : status;
+        if (r < 0)
+                return r;
+        return args->n_operands == 1 ? do_one(cli, args, method, vms, err)
+                                     : do_many(cli, args, method, vms, err);
 }
 
 int cmd_vm_start(struct cli *cli, const struct cli_args *args, struct err *err)

@@ -33,7 +33,7 @@ static int compare_with_host(struct cli *cli, const json_t *vm, bool prepare, st
 {
         const json_t *recorded = json_object_get(vm, "workspace");
         const char *path = json_text(recorded, "host_path"), *head = json_text(recorded, "head");
-        scoped(cli_workspace_done) struct cli_workspace workspace = { 0 };
+        scoped(cli_workspace_done) struct cli_workspace workspace = CLI_WORKSPACE_NONE;
         struct err failure = { 0 };
 
         if (!*path)

@@ -11,6 +11,7 @@
 #include "cli/cli_commands.h"
 #include "cli/cli_guest.h"
 #include "cli/cli_parse.h"
+#include "cli/cli_signals.h"
 #include "cli/cli_workspace.h"
 #include "cli/render_error.h"
 #include "cli/render_progress.h"
@@ -124,6 +125,14 @@ static int run_command(struct cli *cli, const struct run *run, struct err *err)
         return fd < 0 ? fd : cli_run_in_guest(fd, &command, err);
 }
 
+/* A signal that came where nothing took it ends this at the next step. */
+static bool is_interrupted(struct cli *cli)
+{
+        if (cli->signal == 0)
+                cli->signal = signals_waiting();
+        return cli->signal != 0;
+}
+
 /* With a VM that runs. Exit status or -code. */
 static int use_vm(struct cli *cli, const struct run *run, const json_t *vm, struct err *err)
 {
@@ -133,7 +142,7 @@ static int use_vm(struct cli *cli, const struct run *run, const json_t *vm, stru
                 return r;
         if (run->workspace && !run->args->command && !run->no_bootstrap)
                 cli_workspace_bootstrap(cli, run->workspace, run->vm, run->is_detached);
-        if (cli->signal != 0) /* neither of these fails, but both can be interrupted */
+        if (is_interrupted(cli)) /* neither of these fails, but both can be interrupted */
                 return err_set(err, ECANCELED, "vm.run", "interrupted");
         print_ready(run, vm);
         if (run->args->command)
@@ -159,25 +168,40 @@ static void delete_vm(struct cli *cli, const struct run *run)
 static int create_and_use(struct cli *cli, struct run *run, struct err *err)
 {
         scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
+        int r = run->workspace ? cli_workspace_pack(run->workspace, err) : 0;
+
+        if (r == 0)
+                r = cli_call(cli, &api_vm_create, json_incref(run->args->params), &reply, err);
+        if (r < 0)
+                return r;
+        run->vm = json_text(reply.result, "name");
+        r = is_interrupted(cli) ? err_set(err, ECANCELED, "vm.run", "interrupted")
+                                : use_vm(cli, run, reply.result, err);
+        if (run->is_removed)
+                delete_vm(cli, run);
+        else if (!run->is_detached || r < 0)
+                session_remind(run->vm);
+        return r;
+}
+
+/* From here on there may be something to delete, so no signal ends this in between. */
+static int create_and_use_held(struct cli *cli, struct run *run, struct err *err)
+{
         int r = print_spec(cli, run->args->params, err);
 
         if (r < 0)
                 return r;
-        r = cli_call(cli, &api_vm_create, json_incref(run->args->params), &reply, err);
-        if (r < 0)
-                return r;
-        run->vm = json_text(reply.result, "name");
-        r = use_vm(cli, run, reply.result, err);
-        if (run->is_removed)
-                delete_vm(cli, run);
-        else if (!run->is_detached)
-                session_remind(run->vm);
+        signals_hold();
+        r = create_and_use(cli, run, err);
+        if (run->workspace)
+                workspace_pack_done(&run->workspace->pack);
+        signals_release();
         return r;
 }
 
 int cmd_vm_run(struct cli *cli, const struct cli_args *args, struct err *err)
 {
-        scoped(cli_workspace_done) struct cli_workspace workspace = { 0 };
+        scoped(cli_workspace_done) struct cli_workspace workspace = CLI_WORKSPACE_NONE;
         struct run run = { .args = args,
                            .is_detached = json_flag(args->options, "detach"),
                            .is_removed = json_flag(args->options, "rm"),
@@ -197,5 +221,5 @@ int cmd_vm_run(struct cli *cli, const struct cli_args *args, struct err *err)
                 cli_workspace_print(&workspace, json_flag(args->options, "include_untracked"));
                 return 0;
         }
-        return create_and_use(cli, &run, err);
+        return create_and_use_held(cli, &run, err);
 }

@@ -12,6 +12,7 @@
 #include "cli/cli_call.h"
 #include "cli/cli_commands.h"
 #include "cli/cli_guest.h"
+#include "cli/cli_signals.h"
 
 #define SSH_PORT        22
 #define SSH_PROBE_MS    300
@@ -35,8 +36,31 @@ static bool sshd_answers(const char *address)
                strcmp(banner, SSH_BANNER) == 0;
 }
 
+/* The keys of the terminal are for the session; a SIGTERM or SIGHUP ends it, and is what ended this. */
+static int wait_for_ssh(struct cli *cli, pid_t pid, int pidfd, struct err *err)
+{
+        int signals = signals_begin(false), r;
+        struct pollfd polled[2] = {
+                {.fd = pidfd,    .events = POLLIN},
+                { .fd = signals, .events = POLLIN}
+        };
+
+        while (!polled[0].revents) {
+                if (poll(polled, 2, -1) < 0 && errno != EINTR)
+                        break;
+                r = polled[1].revents ? signals_take(signals) : 0;
+                if (r == SIGTERM || r == SIGHUP) {
+                        cli->signal = r;
+                        (void) kill(pid, r);
+                }
+        }
+        r = spawn_wait(pid, err);
+        signals_end(signals);
+        return r;
+}
+
 /* Neither the caller's configuration nor the caller's known hosts are used; a changed host key stops it. */
-static int run_ssh(const json_t *vm, const char *folder, struct err *err)
+static int run_ssh(struct cli *cli, const json_t *vm, const char *folder, struct err *err)
 {
         const char *hosts = json_text(vm, "known_hosts");
         scoped_free char *hosts_option = xasprintf("UserKnownHostsFile=%s", *hosts ? hosts : "/dev/null");
@@ -61,21 +85,18 @@ static int run_ssh(const json_t *vm, const char *folder, struct err *err)
                                      target,
                                      folder ? command : NULL,
                                      NULL };
-        struct sigaction ignore = { .sa_handler = SIG_IGN }, before_int, before_quit;
+        int pidfd, r;
         pid_t pid;
-        int r = spawn_start(&(struct spawn){ .argv = argv,
-                                             .stdin_fd = STDIN_FILENO,
-                                             .stdout_fd = STDOUT_FILENO,
-                                             .stderr_fd = STDERR_FILENO },
-                            &pid, NULL, err);
 
+        r = spawn_start(&(struct spawn){ .argv = argv,
+                                         .stdin_fd = STDIN_FILENO,
+                                         .stdout_fd = STDOUT_FILENO,
+                                         .stderr_fd = STDERR_FILENO },
+                        &pid, &pidfd, err);
         if (r < 0)
                 return r;
-        (void) sigaction(SIGINT, &ignore, &before_int); /* the terminal's keys are for the session */
-        (void) sigaction(SIGQUIT, &ignore, &before_quit);
-        r = spawn_wait(pid, err);
-        (void) sigaction(SIGINT, &before_int, NULL);
-        (void) sigaction(SIGQUIT, &before_quit, NULL);
+        r = wait_for_ssh(cli, pid, pidfd, err);
+        (void) close(pidfd);
         if (r == SSH_OWN_FAILURE)
                 return err_set(err, EIO, "vm.ssh", "ssh to vm '%s' failed", json_text(vm, "name"));
         return r < 0 ? r : 0; /* how an interactive shell ended is no verdict on us */
@@ -88,7 +109,7 @@ int session_open(struct cli *cli, const json_t *vm, const char *folder, struct e
 
         if (isatty(STDIN_FILENO) == 1 && *json_text(vm, "ssh_key") && *json_text(vm, "address") &&
             sshd_answers(json_text(vm, "address")))
-                return run_ssh(vm, folder, err);
+                return run_ssh(cli, vm, folder, err);
         fd = cli_connect(cli, json_text(vm, "id"), NULL, err);
         if (fd < 0)
                 return fd;

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -11,10 +12,9 @@
 #include "base/text.h"
 #include "cli/render_style.h"
 
-#define BAR_WIDTH   24
-#define WIPE        "\r\033[K" /* ECMA-48 8.3.41, erase in line */
-#define LONG_MS     1000       /* a stage that took so long leaves its line */
-#define DETAIL_SHOW 40
+#define BAR_WIDTH 24
+#define WIPE      "\r\033[K" /* ECMA-48 8.3.41, erase in line */
+#define LONG_MS   1000       /* a stage that took so long leaves its line */
 
 void elapsed_format(uint64_t ms, char out[ELAPSED_MAX])
 {
@@ -39,9 +39,9 @@ void progress_bar(uint64_t done, uint64_t total, unsigned width, char *out)
         out[width + 2] = '\0';
 }
 
-void progress_init(struct progress *progress)
+void progress_init(struct progress *progress, const char *label)
 {
-        *progress = (struct progress){ .is_live = isatty(STDERR_FILENO) == 1 };
+        *progress = (struct progress){ .is_live = !label && isatty(STDERR_FILENO) == 1, .label = label };
 }
 
 static void wipe(struct progress *progress)
@@ -51,23 +51,39 @@ static void wipe(struct progress *progress)
         progress->is_line_shown = false;
 }
 
-static void show_live(struct progress *progress, const json_t *event)
+/* What the line may take: it can only be wiped while it is one line. */
+static unsigned columns(void)
 {
-        uint64_t total = json_u64(event, "total", 0), done = json_u64(event, "done", 0);
+        struct winsize size;
+
+        return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+static void show_live(struct progress *progress)
+{
         char elapsed[ELAPSED_MAX], bar[BAR_WIDTH + 3], have[SIZE_TEXT_MAX], all[SIZE_TEXT_MAX];
+        scoped_text struct text line = { 0 };
 
         elapsed_format(clock_monotonic_ms() - progress->started_ms, elapsed);
-        (void) fprintf(stderr, WIPE "%s", progress->stage);
-        if (total > 0) {
-                progress_bar(done, total, BAR_WIDTH, bar);
-                size_human(done, have);
-                size_human(total, all);
-                (void) fprintf(stderr, " %s %s of %s %s", bar, have, all, elapsed);
-        } else {
-                (void) fprintf(stderr, " %.*s", DETAIL_SHOW, json_text(event, "detail"));
+        text_append(&line, progress->stage);
+        if (progress->total > 0) {
+                progress_bar(progress->done, progress->total, BAR_WIDTH, bar);
+                size_human(progress->done, have);
+                size_human(progress->total, all);
+                text_appendf(&line, " %s %s of %s", bar, have, all);
+        } else if (*progress->detail) {
+                text_appendf(&line, " %s", progress->detail);
         }
+        text_appendf(&line, " %s", elapsed);
+        (void) fprintf(stderr, WIPE "%.*s", (int) columns() - 1, line.s);
         (void) fflush(stderr);
         progress->is_line_shown = true;
+}
+
+void progress_tick(struct progress *progress)
+{
+        if (progress->is_live && *progress->stage && !progress->is_over)
+                show_live(progress);
 }
 
 static void show_end(struct progress *progress, const json_t *event)
@@ -77,8 +93,10 @@ static void show_end(struct progress *progress, const json_t *event)
 
         elapsed_format(ms, elapsed);
         wipe(progress);
+        progress->is_over = true;
         if (!progress->is_live)
-                (void) fprintf(stderr, "%s %s\n", progress->stage, elapsed);
+                (void) fprintf(stderr, "%s%s%s %s\n", progress->label ? progress->label : "",
+                               progress->label ? ": " : "", progress->stage, elapsed);
         else if (ms >= LONG_MS)
                 (void) fprintf(stderr, "%s%s %s%s\n", style_on(stderr, STYLE_DIM), progress->stage, elapsed,
                                style_off(stderr));
@@ -94,10 +112,14 @@ void progress_event(struct progress *progress, const json_t *event)
                 (void) snprintf(progress->stage, sizeof(progress->stage), "%s", stage);
                 progress->started_ms = clock_monotonic_ms();
         }
+        progress->is_over = false;
+        progress->done = json_u64(event, "done", 0);
+        progress->total = json_u64(event, "total", 0);
+        (void) snprintf(progress->detail, sizeof(progress->detail), "%s", json_text(event, "detail"));
         if (strcmp(state, "end") == 0)
                 show_end(progress, event);
         else if (progress->is_live)
-                show_live(progress, event);
+                show_live(progress);
 }
 
 void progress_done(struct progress *progress)

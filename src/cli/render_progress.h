@@ -7,12 +7,22 @@
 
 struct progress {
         bool is_live;        /* standard error is a terminal */
+        bool is_over;        /* the stage has ended and the next has not begun */
         bool is_line_shown;  /* there is something to wipe */
         uint64_t started_ms; /* of the stage, on the monotonic clock */
         char stage[48];
+        char detail[48];
+        uint64_t done, total;
+        const char *label; /* borrowed; NULL: there is only one */
 };
 
-void progress_init(struct progress *progress);
+/* How often a live line is to be told that time passes. */
+#define PROGRESS_TICK_MS 100
+
+/* With a label (the object's name) there are several at once: no live line, which they would fight for. */
+void progress_init(struct progress *progress, const char *label);
+/* Shows the time that has passed. */
+void progress_tick(struct progress *progress);
 /* {"stage","state":"begin|progress|end","detail","done","total","elapsed_ms"}; anything else is ignored. */
 void progress_event(struct progress *progress, const json_t *event);
 /* Wipes the live line. */

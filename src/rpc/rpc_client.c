@@ -4,10 +4,13 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/json.h"
+
+#define DROP_TIMEOUT_MS 2000 /* a server that does not see us go in this time is beyond telling */
 
 void rpc_reply_done(struct rpc_reply *reply)
 {
@@ -28,6 +31,11 @@ static json_t *request_message(const struct rpc_request *request)
         return message;
 }
 
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+        return a < b ? a : b;
+}
+
 /* Waits until sock is readable, giving way to cancel_fd. */
 static int wait_for_answer(int sock, const struct rpc_request *request, uint64_t deadline_ms, struct err *err)
 {
@@ -37,15 +45,21 @@ static int wait_for_answer(int sock, const struct rpc_request *request, uint64_t
         };
 
         for (;;) {
-                int n = poll(polled, 2, deadline_ms == UINT64_MAX ? -1 : clock_left_ms(deadline_ms));
+                uint64_t tick_ms = request->tick ? clock_monotonic_ms() + request->tick_ms : UINT64_MAX;
+                uint64_t until_ms = min_u64(deadline_ms, tick_ms);
+                int n = poll(polled, 2, until_ms == UINT64_MAX ? -1 : clock_left_ms(until_ms));
 
                 if (n < 0 && errno == EINTR)
                         continue;
                 if (n < 0)
                         return err_errno(err, request->method, "poll");
-                if (n == 0)
+                if (n == 0 && clock_left_ms(deadline_ms) == 0)
                         return err_set(err, ETIMEDOUT, request->method, "no answer in %llu ms",
                                        (unsigned long long) request->timeout_ms);
+                if (n == 0) {
+                        request->tick(request->userdata);
+                        continue;
+                }
                 if (polled[1].revents)
                         return err_set(err, ECANCELED, request->method, "cancelled");
                 return 0;
@@ -83,15 +97,9 @@ static int take_message(const struct rpc_request *request, json_t *message, stru
         return 1;
 }
 
-static void rpc_reader_done_at_scope_end(struct rpc_reader *reader)
+int rpc_pending_begin(int sock, const struct rpc_request *request, struct rpc_pending *ret_pending,
+                      struct err *err)
 {
-        rpc_reader_done(reader);
-}
-
-int rpc_call_on(int sock, const struct rpc_request *request, struct rpc_reply *ret_reply, struct err *err)
-{
-        uint64_t deadline = request->timeout_ms ? clock_monotonic_ms() + request->timeout_ms : UINT64_MAX;
-        scoped(rpc_reader_done) struct rpc_reader reader = { 0 };
         json_auto_t *asked = request_message(request);
         int r = rpc_send(sock, asked, request->fds, request->n_fds, err);
 
@@ -100,23 +108,71 @@ int rpc_call_on(int sock, const struct rpc_request *request, struct rpc_reply *r
         r = fd_set_nonblocking(sock, true);
         if (r < 0)
                 return err_set(err, -r, request->method, "socket: %s", strerror(-r));
+        *ret_pending = (struct rpc_pending){ .sock = sock, .request = request };
+        return 0;
+}
+
+int rpc_pending_read(struct rpc_pending *pending, struct rpc_reply *ret_reply, struct err *err)
+{
+        int r;
+
         do {
                 json_auto_t *message = NULL;
 
-                r = wait_for_answer(sock, request, deadline, err);
-                if (r < 0)
-                        return r;
-                r = rpc_reader_read(&reader, sock, &message, err);
+                r = rpc_reader_read(&pending->reader, pending->sock, &message, err);
                 if (r == -ENODATA)
-                        return err_set(err, ECONNRESET, request->method,
+                        return err_set(err, ECONNRESET, pending->request->method,
                                        "the connection ended before an answer came");
-                if (r > 0)
-                        r = take_message(request, message, ret_reply, err);
+                if (r <= 0)
+                        return r;
+                r = take_message(pending->request, message, ret_reply, err);
         } while (r == 0);
-        if (r < 0)
-                return r;
-        ret_reply->n_fds = rpc_reader_take_fds(&reader, ret_reply->fds);
-        return 0;
+        if (r == 1)
+                ret_reply->n_fds = rpc_reader_take_fds(&pending->reader, ret_reply->fds);
+        return r;
+}
+
+void rpc_pending_done(struct rpc_pending *pending)
+{
+        rpc_reader_done(&pending->reader);
+}
+
+/*
+ * The server takes the end of our half as the client's going. It closes then, but an answer that it has sent before comes
+ * first: 1.
+ */
+static int drop(struct rpc_pending *pending, struct rpc_reply *ret_reply, struct err *err)
+{
+        uint64_t deadline_ms = clock_monotonic_ms() + DROP_TIMEOUT_MS;
+        struct err ignored = { 0 };
+        int r;
+
+        (void) shutdown(pending->sock, SHUT_WR);
+        do {
+                r = fd_wait(pending->sock, POLLIN, clock_left_ms(deadline_ms));
+                if (r == 0)
+                        r = rpc_pending_read(pending, ret_reply, &ignored);
+        } while (r == 0);
+        if (r == 1) {
+                *err = (struct err){ 0 };
+                return 1;
+        }
+        return -ECANCELED;
+}
+
+int rpc_call_on(int sock, const struct rpc_request *request, struct rpc_reply *ret_reply, struct err *err)
+{
+        uint64_t deadline = request->timeout_ms ? clock_monotonic_ms() + request->timeout_ms : UINT64_MAX;
+        scoped(rpc_pending_done) struct rpc_pending pending = { 0 };
+        int r = rpc_pending_begin(sock, request, &pending, err);
+
+        while (r == 0) {
+                r = wait_for_answer(sock, request, deadline, err);
+                r = r == -ECANCELED ? drop(&pending, ret_reply, err)
+                    : r < 0         ? r
+                                    : rpc_pending_read(&pending, ret_reply, err);
+        }
+        return r < 0 ? r : 0;
 }
 
 int rpc_call(const char *socket_path, const struct rpc_request *request, struct rpc_reply *ret_reply,

@@ -249,22 +249,24 @@ static int make_private_folder(char **ret_folder, struct err *err)
         return 0;
 }
 
-int workspace_copy_make(const struct workspace_repo *repo, const struct workspace_wish *wish,
-                        struct workspace_copy *ret_copy, struct err *err)
+int workspace_copy_begin(const struct workspace_repo *repo, const struct workspace_wish *wish,
+                         struct workspace_copy *ret_copy, struct err *err)
 {
-        scoped_free char *resolved = NULL, *git_dir = NULL;
-        struct making making = { .repo = repo };
         int r = wish->branch ? workspace_check_branch(repo, wish->branch, err) : 0;
 
         *ret_copy = (struct workspace_copy){ 0 };
-        if (r == 0 && wish->from)
-                r = workspace_resolve(repo, wish->from, &resolved, err);
-        if (r == 0)
-                r = make_private_folder(&ret_copy->folder, err);
+        return r == 0 ? make_private_folder(&ret_copy->folder, err) : r;
+}
+
+int workspace_copy_fill(const struct workspace_repo *repo, const struct workspace_wish *wish,
+                        const struct workspace_copy *copy, struct err *err)
+{
+        scoped_free char *resolved = NULL, *git_dir = xasprintf("%s/.git", copy->folder);
+        struct making making = { .repo = repo, .git_dir = git_dir };
+        int r = wish->from ? workspace_resolve(repo, wish->from, &resolved, err) : 0;
+
         if (r < 0)
                 return r;
-        git_dir = xasprintf("%s/.git", ret_copy->folder);
-        making.git_dir = git_dir;
         making.commit = resolved ? resolved : repo->commit;
         making.branch = wish->branch ? wish->branch : repo->branch;
         text_appendf(&making.objects, "%s\n", making.commit);
@@ -273,6 +275,16 @@ int workspace_copy_make(const struct workspace_repo *repo, const struct workspac
         r = make_git_folder(&making, err);
         text_done(&making.objects);
         text_done(&making.refs);
+        return r;
+}
+
+int workspace_copy_make(const struct workspace_repo *repo, const struct workspace_wish *wish,
+                        struct workspace_copy *ret_copy, struct err *err)
+{
+        int r = workspace_copy_begin(repo, wish, ret_copy, err);
+
+        if (r == 0)
+                r = workspace_copy_fill(repo, wish, ret_copy, err);
         if (r < 0)
                 workspace_copy_done(ret_copy);
         return r;

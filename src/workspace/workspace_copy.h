@@ -16,6 +16,11 @@ struct workspace_copy {
         char *folder; /* owned, private, holds .git; removed by workspace_copy_done */
 };
 
+/* What workspace_copy_make does in one: checks the wish and makes the private folder; then fills it, for *copy's owner to remove. */
+int workspace_copy_begin(const struct workspace_repo *repo, const struct workspace_wish *wish,
+                         struct workspace_copy *ret_copy, struct err *err);
+int workspace_copy_fill(const struct workspace_repo *repo, const struct workspace_wish *wish,
+                        const struct workspace_copy *copy, struct err *err);
 int workspace_copy_make(const struct workspace_repo *repo, const struct workspace_wish *wish,
                         struct workspace_copy *ret_copy, struct err *err);
 void workspace_copy_done(struct workspace_copy *copy);

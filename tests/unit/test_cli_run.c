@@ -49,6 +49,18 @@ static json_t *answer_for(const char *method, const json_t *params)
         return json_pack("{s:b, s:o}", "ok", 1, "result", a_vm());
 }
 
+/* The VMM's part of a connection, Firecracker's docs/vsock.md: "CONNECT <port>\n", "OK <port>\n". */
+static void answer_connect(int fd)
+{
+        char c = '\0';
+
+        while (c != '\n')
+                if (fd_read_full(fd, &c, 1) < 0)
+                        _exit(1);
+        if (fd_write_full(fd, "OK 1024\n", strlen("OK 1024\n")) < 0)
+                _exit(1);
+}
+
 static int agent_connection(void)
 {
         int pair[2];
@@ -57,6 +69,7 @@ static int agent_connection(void)
                 _exit(1);
         if (fork() == 0) {
                 (void) close(pair[0]);
+                answer_connect(pair[1]);
                 agent_serve(pair[1], NULL, NULL);
                 _exit(0);
         }
