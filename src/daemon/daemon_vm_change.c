@@ -144,8 +144,11 @@ static void started(struct daemon_operation *operation, const struct daemon_job_
 
 static void have_kernel(struct daemon_operation *operation, const struct daemon_job_end *end)
 {
-        if (!end->result) {
-                (void) daemon_operation_fail(operation, end->err);
+        if (!end->result || operation->cancelled) {
+                struct err cancelled = { 0 };
+
+                (void) err_set(&cancelled, ECANCELED, "vm.start", "cancelled");
+                (void) daemon_operation_fail(operation, end->result ? &cancelled : end->err);
                 daemon_operation_end(operation);
                 return;
         }

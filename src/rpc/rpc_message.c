@@ -97,12 +97,22 @@ static int read_part(struct rpc_reader *reader, int sock, struct err *err)
                 reader->n_length += (size_t) got;
                 if (reader->n_length == sizeof(reader->length) &&
                     (body_length(reader) == 0 || body_length(reader) > RPC_MESSAGE_MAX))
-                        return err_set(err, EMSGSIZE, "rpc.receive", "a message of %u bytes (at most %u)",
+                        return err_set(err, EINVAL, "rpc.receive", "a message of %u bytes (at most %u)",
                                        body_length(reader), RPC_MESSAGE_MAX);
         } else {
                 text_append_bytes(&reader->body, buffer, (size_t) got);
         }
         return 1;
+}
+
+/* What is not JSON is a bad request, not damage of ours. */
+static int parse_body(const struct text *body, json_t **ret_message, struct err *err)
+{
+        int r = json_parse(body->s, body->n, "the message", ret_message, err);
+
+        if (r < 0)
+                err->code = EINVAL;
+        return r < 0 ? -EINVAL : 0;
 }
 
 int rpc_reader_read(struct rpc_reader *reader, int sock, json_t **ret_message, struct err *err)
@@ -118,7 +128,7 @@ int rpc_reader_read(struct rpc_reader *reader, int sock, json_t **ret_message, s
                         return r;
         } while (reader->n_length < sizeof(reader->length) || reader->body.n < body_length(reader));
 
-        r = json_parse(reader->body.s, reader->body.n, "the message", &message, err);
+        r = parse_body(&reader->body, &message, err);
         text_done(&reader->body);
         reader->n_length = 0;
         if (r < 0)
@@ -176,7 +186,7 @@ int rpc_receive(int sock, uint64_t deadline_ms, json_t **ret_message, int ret_fd
                         return r;
                 if (reader.n_length < sizeof(reader.length) || reader.body.n < body_length(&reader))
                         continue;
-                r = json_parse(reader.body.s, reader.body.n, "the message", ret_message, err);
+                r = parse_body(&reader.body, ret_message, err);
                 if (r < 0)
                         return r;
                 *ret_n_fds = rpc_reader_take_fds(&reader, ret_fds);

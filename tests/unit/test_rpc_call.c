@@ -147,8 +147,8 @@ static void other_versions_and_broken_messages_are_refused(void **state)
         (void) state;
         assert_int_equal(rpc_encode(message, &other, &err), 0);
         refuses(other.s, other.n, geteuid(), "bad_version");
-        refuses(too_long, sizeof(too_long), geteuid(), "operation_failed");
-        refuses("\5\0\0\0{bad}", 9, geteuid(), "operation_failed");
+        refuses(too_long, sizeof(too_long), geteuid(), "bad_request");
+        refuses("\5\0\0\0{bad}", 9, geteuid(), "bad_request");
 }
 
 static void strangers_are_refused(void **state)
