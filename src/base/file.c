@@ -49,7 +49,7 @@ static int sync_folder_of(const char *path)
         return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
-int file_replace(const char *path, const void *data, size_t n, mode_t mode, struct err *err)
+static int write_beside(const char *path, const void *data, size_t n, mode_t mode, bool sync, struct err *err)
 {
         scoped_free char *temporary = xasprintf("%s.XXXXXX", path);
         scoped_close int fd = mkostemp(temporary, O_CLOEXEC);
@@ -58,13 +58,26 @@ int file_replace(const char *path, const void *data, size_t n, mode_t mode, stru
         if (fd < 0)
                 return err_errno(err, "file.replace", "create a file beside '%s'", path);
         r = fd_write_full(fd, data, n);
-        if (r == 0 && (fchmod(fd, mode) < 0 || fsync(fd) < 0 || rename(temporary, path) < 0))
+        if (r == 0 && (fchmod(fd, mode) < 0 || (sync && fsync(fd) < 0) || rename(temporary, path) < 0))
                 r = -errno;
-        if (r < 0) {
-                (void) unlink(temporary);
-                errno = -r;
-                return err_errno(err, "file.replace", "write '%s'", path);
-        }
+        if (r == 0)
+                return 0;
+        (void) unlink(temporary);
+        errno = -r;
+        return err_errno(err, "file.replace", "write '%s'", path);
+}
+
+int file_replace_unsynced(const char *path, const void *data, size_t n, mode_t mode, struct err *err)
+{
+        return write_beside(path, data, n, mode, false, err);
+}
+
+int file_replace(const char *path, const void *data, size_t n, mode_t mode, struct err *err)
+{
+        int r = write_beside(path, data, n, mode, true, err);
+
+        if (r < 0)
+                return r;
         r = sync_folder_of(path);
         if (r < 0) {
                 errno = -r;

@@ -54,7 +54,8 @@ static void reconcile_vm(struct daemon *daemon, struct store_vm *vm)
 
         if (vm_ledger_read(folder, &ledger, &err) < 0) {
                 log_warn("a vm's ledger cannot be read", "{s:s, s:s}", "vm_id", vm->id, "error", err.message);
-                daemon_vm_clean_stale(daemon, vm, false);
+                /* a VM that was made whole and never ran has none, so this one is half-made (docs/decisions/0007) */
+                daemon_vm_clean_stale(daemon, vm, vm->state == VM_CREATED);
                 return;
         }
         if (ledger.phase == VM_PHASE_READY && vm_process_is_ours(&ledger, api, &pidfd)) {

@@ -70,7 +70,10 @@ int vm_ledger_write(const char *folder, const struct vm_ledger *ledger, struct e
                           (json_int_t) ledger->pid, "start_time", (json_int_t) ledger->start_time, "vmm_kind",
                           ledger->vmm_kind, "boot_id", ledger->boot_id);
 
-        return json_write_file(path, json, 0600, err);
+        scoped_free char *text = json_dumps(json, JSON_INDENT(2));
+
+        /* docs/decisions/0007: what it names does not outlive the host, so it need not survive it */
+        return file_replace_unsynced(path, text, strlen(text), 0600, err);
 }
 
 int vm_ledger_remove(const char *folder, struct err *err)

@@ -1,6 +1,6 @@
 /*
  * The ledger, handles.json in the VM's folder: what exists on the host for this VM right now. Every resource is
- * written down before it is made, so that a cleaner can undo it without knowing how far a job got. Temp file, fsync, rename.
+ * written down before it is made, so that a cleaner can undo it without knowing how far a job got. Temp file, rename.
  */
 #pragma once
 
