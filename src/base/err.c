@@ -102,6 +102,8 @@ void err_join(struct err *err, const struct err *other)
                 *err = *other;
                 return;
         }
+        if (strstr(err->message, other->message)) /* one cause of several failures is told once */
+                return;
         used = strlen(err->message);
         (void) snprintf(err->message + used, sizeof(err->message) - used, "; %s", other->message);
 }

@@ -35,7 +35,7 @@ int err_errno_at(struct err *err, const char *op, const char *where, const char 
 /* Puts "context: " before the message. Returns the negated code. */
 int err_wrap(struct err *err, const char *format, ...) __attribute__((format(printf, 2, 3), cold, nonnull));
 
-/* Adds a second, independent failure ("; " between them); the first one keeps code and op. Does nothing when other is clear. */
+/* Adds a second, independent failure ("; " between them); the first one keeps code and op. Does nothing when other is clear or says nothing new. */
 void err_join(struct err *err, const struct err *other);
 
 /*

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/api_daemon.h"
 #include "base/fd.h"
 #include "cli/cli_daemon.h"
 #include "cli/cli_signals.h"
@@ -15,6 +16,14 @@ int cli_need_layout(struct cli *cli, struct err *err)
 
         cli->has_layout = r == 0;
         return r;
+}
+
+int cli_need_helper(struct cli *cli, struct err *err)
+{
+        scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
+        int r = cli_call(cli, &api_ping, NULL, &reply, err); /* first, since it makes the folders */
+
+        return r < 0 ? r : daemon_need_helper(&cli->layout, err);
 }
 
 json_t *vm_params(const char *vm)

@@ -29,6 +29,9 @@ int cli_call_many(struct cli *cli, const struct rpc_method *method, struct cli_o
 int cli_call_at_end(struct cli *cli, const struct rpc_method *method, json_t *owned_params,
                     uint64_t timeout_ms, struct err *err);
 
+/* Before a VM is started: bangerd runs, and so does the root helper. */
+int cli_need_helper(struct cli *cli, struct err *err);
+
 /* The layout, found once. */
 int cli_need_layout(struct cli *cli, struct err *err);
 

@@ -15,6 +15,7 @@
 #include "base/text.h"
 
 #define READY_TIMEOUT_MS 15000 /* spec 7.8, daemon-ready wait */
+#define SUDO_TIMEOUT_MS  2000
 #define POLL_MS          10
 #define LOG_TAIL_MAX     ((size_t) 64 << 10)
 
@@ -199,11 +200,10 @@ static int start_helper(const struct layout *layout, struct err *err)
         return start_one(layout, "bangerd-root", argv, layout->helper_socket, false, err);
 }
 
-/* An ordinary user: the helper only when sudo asks nothing; else VMs have no network of their own, and the way is told. */
-static void start_helper_by_sudo(const struct layout *layout)
+static int start_helper_by_sudo(const struct layout *layout, struct err *err)
 {
         scoped_free char *program = find_program("bangerd-root");
-        struct err ignored = { 0 };
+        struct err failure = { 0 };
         const char *const probe[] = { "sudo", "-n", "true", NULL };
         scoped_free char *uid = xasprintf("--owner-uid=%u", (unsigned) layout->owner_uid);
         scoped_free char *gid = xasprintf("--owner-gid=%u", (unsigned) layout->owner_gid);
@@ -212,17 +212,28 @@ static void start_helper_by_sudo(const struct layout *layout)
         scoped_free char *socket = xasprintf("--socket=%s", layout->helper_socket);
         const char *const argv[] = { "sudo", "-n", program, uid, gid, state, runtime, socket, NULL };
 
-        if (answers(layout->helper_socket))
-                return;
-        if (spawn_run(probe, 2000, 4096, NULL, NULL, &ignored) == 0) {
-                struct err failure = { 0 };
-
+        if (spawn_run(probe, SUDO_TIMEOUT_MS, 4096, NULL, NULL, &failure) == 0) {
+                failure = (struct err){ 0 };
                 if (start_one(layout, "bangerd-root", argv, layout->helper_socket, true, &failure) == 0)
-                        return;
+                        return 0;
         }
-        (void) fprintf(stderr,
-                       "no root helper: machines get no network; to have one: sudo %s %s %s %s %s %s &\n",
+        return err_set(err, ENOTCONN, "cli.daemon",
+                       "machines need the root helper, which does not run, and sudo does not start it "
+                       "without asking; "
+                       "as root, run: setsid %s %s %s %s %s %s &",
                        program, uid, gid, state, runtime, socket);
+}
+
+int daemon_need_helper(const struct layout *layout, struct err *err)
+{
+        if (answers(layout->helper_socket))
+                return 0;
+        if (layout->is_installed)
+                return err_set(err, ENOTCONN, "cli.daemon",
+                               "the root helper does not answer on '%s'; start it with: sudo systemctl start "
+                               "bangerd-root",
+                               layout->helper_socket);
+        return geteuid() == 0 ? start_helper(layout, err) : start_helper_by_sudo(layout, err);
 }
 
 int daemon_start(const struct layout *layout, struct err *err)
@@ -240,8 +251,5 @@ int daemon_start(const struct layout *layout, struct err *err)
                 r = start_helper(layout, err);
         if (r < 0)
                 return r;
-        r = start_one(layout, "bangerd", argv, layout->daemon_socket, true, err);
-        if (r == 0 && geteuid() != 0)
-                start_helper_by_sudo(layout);
-        return r;
+        return start_one(layout, "bangerd", argv, layout->daemon_socket, true, err);
 }

@@ -82,7 +82,10 @@ int cmd_vm_show(struct cli *cli, const struct cli_args *args, struct err *err)
 int cmd_vm_create(struct cli *cli, const struct cli_args *args, struct err *err)
 {
         scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
-        int r = cli_call(cli, &api_vm_create, json_incref(args->params), &reply, err);
+        int r = json_flag(args->params, "no_start") ? 0 : cli_need_helper(cli, err);
+
+        if (r == 0)
+                r = cli_call(cli, &api_vm_create, json_incref(args->params), &reply, err);
 
         if (r < 0)
                 return r;
@@ -213,7 +216,9 @@ static int for_each_vm(struct cli *cli, const struct cli_args *args, const struc
 
 int cmd_vm_start(struct cli *cli, const struct cli_args *args, struct err *err)
 {
-        return for_each_vm(cli, args, &api_vm_start, err);
+        int r = cli_need_helper(cli, err);
+
+        return r < 0 ? r : for_each_vm(cli, args, &api_vm_start, err);
 }
 
 int cmd_vm_stop(struct cli *cli, const struct cli_args *args, struct err *err)
@@ -223,7 +228,9 @@ int cmd_vm_stop(struct cli *cli, const struct cli_args *args, struct err *err)
 
 int cmd_vm_restart(struct cli *cli, const struct cli_args *args, struct err *err)
 {
-        return for_each_vm(cli, args, &api_vm_restart, err);
+        int r = cli_need_helper(cli, err);
+
+        return r < 0 ? r : for_each_vm(cli, args, &api_vm_restart, err);
 }
 
 int cmd_vm_kill(struct cli *cli, const struct cli_args *args, struct err *err)

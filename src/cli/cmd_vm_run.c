@@ -187,7 +187,10 @@ static int create_and_use(struct cli *cli, struct run *run, struct err *err)
 /* From here on there may be something to delete, so no signal ends this in between. */
 static int create_and_use_held(struct cli *cli, struct run *run, struct err *err)
 {
-        int r = print_spec(cli, run->args->params, err);
+        int r = cli_need_helper(cli, err);
+
+        if (r == 0)
+                r = print_spec(cli, run->args->params, err);
 
         if (r < 0)
                 return r;

@@ -15,7 +15,7 @@ DOCTOR_CHECK(doctor_helper)
 
         if (r == 0)
                 doctor_pass(result, "%s answers (version %s)", socket, version ? version : "unknown");
-        else if (r == -ENOENT || r == -ECONNREFUSED)
+        else if (r == -ENOTCONN)
                 doctor_fail(result, "no helper listens at %s: machines get no network; %s", socket,
                             context->layout->is_installed
                                     ? "run 'sudo banger system restart'"

@@ -6,7 +6,7 @@
 
 /*
  * Writes rootfs_path (size bytes). cache_folder takes the temporary tree when the user's subordinate ids can reach
- * it, else /var/tmp; nothing stays in either. ENOENT: a program or the user's subordinate ids are missing, and the
+ * it, else /var/tmp; nothing stays in either. ENOTSUP: a program or the user's subordinate ids are missing, and the
  * message says how to get them.
  */
 int image_build(const struct image_recipe *recipe, const char *rootfs_path, uint64_t size,

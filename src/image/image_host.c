@@ -52,19 +52,19 @@ int image_host_check(struct err *err)
 
         if (!is_in_path("mmdebstrap"))
                 return err_set(
-                        err, ENOENT, "image.build",
+                        err, ENOTSUP, "image.build",
                         "making this image needs the program mmdebstrap: install the package mmdebstrap "
                         "(apt-get install mmdebstrap uidmap)");
         if (geteuid() == 0)
                 return 0;
         if (!is_in_path("newuidmap"))
                 return err_set(
-                        err, ENOENT, "image.build",
+                        err, ENOTSUP, "image.build",
                         "making this image without root needs the program newuidmap: install the package "
                         "uidmap (apt-get install uidmap)");
         if (!has_ids("/etc/subuid", user) || !has_ids("/etc/subgid", user))
                 return err_set(
-                        err, ENOENT, "image.build",
+                        err, ENOTSUP, "image.build",
                         "user '%s' has no subordinate ids, which making this image without root needs: as "
                         "root, run usermod --add-subuids 100000-%d --add-subgids 100000-%d %s",
                         user, 100000 + IDS_WANTED - 1, 100000 + IDS_WANTED - 1, user);

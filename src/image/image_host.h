@@ -7,7 +7,7 @@
 
 #define IMAGE_HOST_N_SOURCES 2U
 
-/* mmdebstrap, newuidmap and subordinate ids are there. ENOENT with the way out. */
+/* mmdebstrap, newuidmap and subordinate ids are there. ENOTSUP with the way out. */
 int image_host_check(struct err *err);
 /* This machine's own package sources when it runs the wanted suite: its mirror is near and trusted. Names owned. */
 void image_host_sources(const char *suite, char *ret_sources[IMAGE_HOST_N_SOURCES + 1]);

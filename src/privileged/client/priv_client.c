@@ -24,6 +24,13 @@ static int call(const char *socket, enum priv_method method, json_t *owned_param
         };
         int r = rpc_call(socket, &request, ret_reply, err);
 
+        if ((r == -ENOENT || r == -ECONNREFUSED) && !*ret_reply->code) {
+                *err = (struct err){ 0 };
+                return err_set(err, ENOTCONN, priv_methods[method].name,
+                               "the root helper (bangerd-root) does not run: nothing listens on '%s'; "
+                               "'banger vm start' and 'vm run' start it, by root or with sudo",
+                               socket);
+        }
         if (r < 0)
                 return err_wrap(err, "root helper");
         if (ret_reply->n_fds != priv_methods[method].n_fds_out)
