@@ -19,6 +19,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "base/version.h"
+#include "guest/agent/agent_hold.h"
 #include "guest/agent/agent_pool.h"
 #include "guest/contract/guest_frame.h"
 
@@ -149,6 +150,7 @@ static int bring_up(struct boot *boot, struct err *err)
         if (r < 0)
                 return r;
         apply_rest(boot->config);
+        agent_settle_disks(boot->config);
         boot->listener = agent_listen();
         if (boot->listener < 0) {
                 errno = -boot->listener;
@@ -189,6 +191,7 @@ static void start_agent(const struct boot *boot)
                 agent_say("start the agent: %s", strerror(errno));
         if (pid != 0)
                 return;
+        agent_hold_join();
         (void) setsid();
         boot->argv[0][0] = '@';
         (void) prctl(PR_SET_NAME, "banger-agent");
@@ -248,14 +251,18 @@ void agent_init(char **argv)
         if (bring_up(&boot, &err) < 0)
                 give_up(&boot, &err);
         init = find_init();
-        if (init)
+        if (init) {
+                agent_hold_begin();
                 start_agent(&boot);
+        }
         r = guest_frame_send(boot.host, GUEST_FRAME_READY, NULL, 0, clock_monotonic_ms() + TALK_MS);
         if (r < 0)
                 agent_say("tell the host that the guest is ready: %s", strerror(-r));
         (void) close(boot.host);
         json_decref(boot.config);
-        if (init)
+        if (init) {
+                agent_hold_wait();
                 exec_init(init, argv);
+        }
         agent_stay_init(boot.listener);
 }

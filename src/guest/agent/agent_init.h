@@ -26,6 +26,8 @@ void agent_mount_kernel(void);
 int agent_switch_root(struct err *err);
 /* The root disk at AGENT_NEW_ROOT and the work disk at its /root. */
 int agent_mount_disks(const json_t *config, struct err *err);
+/* In the real root, before anybody else writes: from now on the disks keep what was synced. */
+void agent_settle_disks(const json_t *config);
 
 /* Loads the modules of `folder` in the order of its file `list`. */
 void agent_load_modules(const char *folder);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "guest/agent/agent_hold.h"
 #include "guest/agent/agent_init.h"
 #include "guest/agent/agent_serve.h"
 #include "guest/agent/agent_spawn.h"
@@ -54,6 +55,10 @@ void agent_power_off(void)
         if (agent_is_init()) {
                 (void) kill(1, SIGTERM);
                 return;
+        }
+        if (agent_is_held()) {
+                sync();
+                (void) reboot(off ? RB_POWER_OFF : RB_AUTOBOOT);
         }
         if (access("/run/systemd/system", F_OK) == 0 && run_first(systemctls, systemctl))
                 return;

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "guest/agent/agent_hold.h"
 #include "guest/contract/guest_frame.h"
 
 #define REQUEST_TIMEOUT_MS 10000
@@ -154,4 +155,6 @@ void agent_serve(int fd, void (*on_started)(void *), void *context)
                         on_started(context);
         }
         linger(fd);
+        if (request.op == GUEST_OP_EXEC)
+                agent_hold_end();
 }
