@@ -1,11 +1,13 @@
 /*
  * A login shell reads profiles (S-278); `mise exec` puts the tools of a folder on PATH (S-277). Whether mise is there is
- * decided here, with a few access(2): a `command -v` inside the shell would be slower and could be an alias.
+ * decided here, with a few access(2): a `command -v` inside the shell would be slower and could be an alias. Where the
+ * shell's environment is known (agent_login.h) the command runs with it and without the shell.
  */
 #include "guest/agent/agent_command.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -15,9 +17,13 @@
 #define LOGIN_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #define MISE_PATH  LOGIN_PATH ":/root/.local/bin"
 #define PASSWD_MAX (1U << 20)
+#define HOME       "/root"
+#define KEPT       "/run/banger" /* of this boot */
 
 static const char *const base_env[] = { "HOME=/root", "USER=root", "LOGNAME=root", "PATH=" LOGIN_PATH };
 #define N_BASE_ENV (sizeof(base_env) / sizeof(base_env[0]))
+
+static bool keeps_logins;
 
 static int try_file(const char *path)
 {
@@ -114,6 +120,63 @@ static void fill_env(struct agent_command *command, const struct guest_request *
                 command->env[n_own + i] = request->env[i];
 }
 
+void agent_command_keep_logins(void)
+{
+        keeps_logins = mkdir(KEPT, 0700) == 0 || errno == EEXIST;
+}
+
+/* The login's environment, the folder it runs in. A shell without a terminal gets nothing else from its login. */
+static void fill_login_env(struct agent_command *command)
+{
+        scoped_free char *here = realpath(".", NULL);
+        size_t n = 0;
+
+        while (command->login.env[n])
+                n++;
+        command->env = xcalloc(n + 2, sizeof(*command->env));
+        memcpy(command->env, command->login.env, n * sizeof(*command->env));
+        if (here)
+                command->env[n] = command->pwd = xasprintf("PWD=%s", here);
+}
+
+/*
+ * False: the shell has to run. Not for a terminal, nor where the request sets variables: a profile may look at both. Nor
+ * for a program that is not found: it may be since, and if not, the shell says so.
+ */
+static bool use_login(struct agent_command *command, const struct guest_request *request, size_t n)
+{
+        const char *env[N_BASE_ENV + 2] = { 0 };
+        const struct agent_login_source source = {
+                .shell = command->shell, .env = env, .home = HOME, .etc = "/etc", .cache = KEPT "/login"
+        };
+        const char *path;
+        size_t at = 0;
+        int error;
+
+        memcpy(env, base_env, sizeof(base_env));
+        env[N_BASE_ENV] = command->shell_variable;
+        if (!keeps_logins || request->terminal || (request->env && request->env[0]) ||
+            agent_login_get(&source, &command->login) < 0)
+                return false;
+        path = env_value(command->login.env, "PATH");
+        command->mise = find_program("mise", MISE_PATH, &error);
+        command->file = command->mise ? xstrdup(command->mise)
+                                      : find_program(request->argv[0], path ? path : LOGIN_PATH, &error);
+        if (!command->file) {
+                agent_login_done(&command->login);
+                return false;
+        }
+        command->argv = xcalloc(n + 4, sizeof(*command->argv));
+        if (command->mise) {
+                command->argv[at++] = command->mise;
+                command->argv[at++] = "exec";
+                command->argv[at++] = "--";
+        }
+        memcpy(command->argv + at, request->argv, n * sizeof(*command->argv));
+        fill_login_env(command);
+        return true;
+}
+
 static void fill_wrapped(struct agent_command *command, const struct guest_request *request, size_t n)
 {
         size_t at = 0;
@@ -148,6 +211,8 @@ void agent_command_init(struct agent_command *command, const struct guest_reques
                 command->shell_name = xstrdup(strrchr(command->shell, '/') + 1);
                 command->login_name = xasprintf("-%s", command->shell_name);
         }
+        if (command->shell && wrapped && use_login(command, request, n))
+                return;
         fill_env(command, request);
         if (command->shell && wrapped) {
                 fill_wrapped(command, request, n);
@@ -193,5 +258,7 @@ void agent_command_done(struct agent_command *command)
         free(command->shell_name);
         free(command->mise);
         free(command->login_name);
+        free(command->pwd);
+        agent_login_done(&command->login);
         *command = (struct agent_command){ 0 };
 }

@@ -1,16 +1,21 @@
 /* What to execute for an exec request: the login shell and mise around it, the environment, the program's file. */
 #pragma once
 
+#include "guest/agent/agent_login.h"
 #include "guest/contract/guest_request.h"
 
 struct agent_command {
-        char *file;        /* owned; NULL: not found */
-        const char **argv; /* owned array; strings borrowed from the request or this */
-        const char **env;  /* owned array; likewise */
-        int error;         /* errno when file is NULL or not to be executed; 0 */
-        char *shell, *shell_variable, *shell_name, *mise, *login_name; /* owned, what the arrays point to */
+        char *file;               /* owned; NULL: not found */
+        const char **argv;        /* owned array; strings borrowed from the request or this */
+        const char **env;         /* owned array; likewise */
+        int error;                /* errno when file is NULL or not to be executed; 0 */
+        struct agent_login login; /* owned; env is NULL unless the command runs with a login that was kept */
+        char *shell, *shell_variable, *shell_name, *mise, *login_name,
+                *pwd; /* owned, what the arrays point to */
 };
 
+/* From now on the environment of logins is kept, in this process and its children. In a guest only. */
+void agent_command_keep_logins(void);
 /* The request must outlive it. */
 void agent_command_init(struct agent_command *command, const struct guest_request *request);
 void agent_command_done(struct agent_command *command);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -426,6 +427,8 @@ int agent_exec(int fd, const struct guest_request *request, void (*on_started)(v
                 (void) report_missing(fd, request->argv ? request->argv[0] : "sh", command.error);
                 return 0;
         }
+        if (command.login.env)
+                (void) umask(command.login.mask); /* this process serves nothing else */
         guest_channel_init(&session.channel, fd);
         r = open_streams(&session, request, child);
         if (r == 0)

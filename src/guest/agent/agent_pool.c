@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "guest/agent/agent_command.h"
 #include "guest/agent/agent_serve.h"
 #include "guest/contract/guest_frame.h"
 
@@ -87,6 +88,7 @@ void agent_pool_run(int listener)
         struct pool pool = { .listener = listener };
         sigset_t mask;
 
+        agent_command_keep_logins();
         (void) signal(SIGPIPE, SIG_IGN);
         (void) sigemptyset(&mask);
         (void) sigaddset(&mask, SIGCHLD);
