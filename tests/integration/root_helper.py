@@ -13,21 +13,13 @@ import subprocess
 import tempfile
 import time
 
-import pytest
+from conftest import needs
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 CLONE_NEWNET = 0x40000000
 OWNER = 54000  # a uid that no account has
 NET = {"bridge": "br-fc", "bridge_ip": "172.16.0.1", "cidr": 24}
 VNET_HEADER = bytes(10)  # struct virtio_net_hdr, all zero: no offload
-
-
-def needs(condition, reason):
-    if condition:
-        return
-    if os.environ.get("BANGER_MUST_RUN"):
-        pytest.fail(f"this suite must run whole, but: {reason}")
-    pytest.skip(reason)
 
 
 def program():

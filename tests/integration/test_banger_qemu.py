@@ -16,6 +16,8 @@ import time
 
 import pytest
 
+from conftest import needs
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("BANGER_BUILD", ROOT / "build"))
 PROGRAM = BUILD / "src/vmm/qemu/banger-qemu"
@@ -23,12 +25,6 @@ PROGRAM = BUILD / "src/vmm/qemu/banger-qemu"
 MODULES = ["virtio_ring", "virtio", "virtio_mmio", "virtio_blk", "failover", "net_failover", "virtio_net", "virtio-rng",
            "virtio_balloon", "vsock", "vmw_vsock_virtio_transport_common", "vmw_vsock_virtio_transport"]
 WAIT_S = float(os.environ.get("BANGER_TEST_WAIT", "120"))
-
-
-def need(condition, reason):
-    """The only way to skip: where the suite must run whole, a missing need is a failure."""
-    if not condition:
-        (pytest.fail if os.environ.get("BANGER_MUST_RUN") else pytest.skip)(reason)
 
 
 def newc(entries):
@@ -46,15 +42,15 @@ def newc(entries):
 @pytest.fixture(scope="session")
 def kernel():
     found = os.environ.get("BANGER_TEST_KERNEL") or max(glob.glob("/boot/vmlinuz-*-cloud-amd64"), default="")
-    need(found, "no guest kernel (BANGER_TEST_KERNEL)")
-    need(shutil.which("qemu-system-x86_64"), "no qemu-system-x86_64")
-    need(PROGRAM.exists(), f"{PROGRAM} is not built")
+    needs(found, "no guest kernel (BANGER_TEST_KERNEL)")
+    needs(shutil.which("qemu-system-x86_64"), "no qemu-system-x86_64")
+    needs(PROGRAM.exists(), f"{PROGRAM} is not built")
     return found
 
 
 @pytest.fixture(scope="session")
 def initrd(kernel, tmp_path_factory):
-    need(shutil.which("cc"), "no C compiler")
+    needs(shutil.which("cc"), "no C compiler")
     folder = tmp_path_factory.mktemp("initrd")
     subprocess.run(["cc", "-static", "-O2", "-D_GNU_SOURCE", "-o", folder / "init", ROOT / "tests/fixtures/guest_init.c"],
                    check=True)
@@ -131,7 +127,7 @@ class Vmm:
 
 @pytest.fixture
 def vmm(tmp_path):
-    need(PROGRAM.exists(), f"{PROGRAM} is not built")
+    needs(PROGRAM.exists(), f"{PROGRAM} is not built")
     machine = Vmm(tmp_path)
     yield machine
     machine.end()
@@ -145,14 +141,14 @@ def gone(pid):
 
 
 def test_version_is_firecrackers_first():
-    need(PROGRAM.exists(), f"{PROGRAM} is not built")
+    needs(PROGRAM.exists(), f"{PROGRAM} is not built")
     lines = subprocess.run([PROGRAM, "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
     assert lines[0] == "Firecracker v1.14.1"
     assert lines[1].startswith("banger-qemu ")
 
 
 def test_bad_arguments_end_with_153():
-    need(PROGRAM.exists(), f"{PROGRAM} is not built")
+    needs(PROGRAM.exists(), f"{PROGRAM} is not built")
     assert subprocess.run([PROGRAM, "--nonsense"], stderr=subprocess.DEVNULL).returncode == 153
 
 
@@ -305,7 +301,7 @@ def test_a_configuration_file_boots_without_api(tmp_path, kernel, initrd):
 
 
 def test_a_wrong_configuration_file_ends_with_152(tmp_path):
-    need(PROGRAM.exists(), f"{PROGRAM} is not built")
+    needs(PROGRAM.exists(), f"{PROGRAM} is not built")
     (tmp_path / "config").write_text('{"boot-source": {"kernel_image_path": "/nonexistent"}, "drives": []}')
     machine = Vmm(tmp_path, "--config-file", tmp_path / "config", "--no-api")
     try:

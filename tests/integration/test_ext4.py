@@ -1,7 +1,6 @@
 """A tar that became an ext4 holds what `tar x` makes of it: names, types, owners, modes, times, content, attributes, links.
 
-Needs root (owners, devices, a loop mount), tar, e2fsck. Skips without; with "ext4" in $BANGER_MUST_RUN it fails instead.
-$BANGER_BUILD is the build folder (default: build).
+Needs root (owners, devices, a loop mount), tar, e2fsck. $BANGER_BUILD is the build folder (default: build).
 """
 import hashlib
 import os
@@ -12,19 +11,13 @@ import subprocess
 
 import pytest
 
+from conftest import needs
+
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 BUILD = pathlib.Path(os.environ.get("BANGER_BUILD", TESTS.parent / "build"))
 TOOL = BUILD / "tests/unit/ext4_tool"
 HASHED = 64 << 20
 ENVIRONMENT = dict(os.environ, PATH=os.environ["PATH"] + ":/usr/sbin:/sbin")
-
-
-def need(condition, reason):
-    if condition:
-        return
-    if "ext4" in os.environ.get("BANGER_MUST_RUN", "").split(","):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def run(*argv, **options):
@@ -87,8 +80,8 @@ def make_tree(top):
 @pytest.mark.parametrize("form", ["pax", "gnu"])
 @pytest.mark.parametrize("compress", ["", "--gzip"])
 def test_an_image_equals_what_tar_unpacks(tmp_path, form, compress):
-    need(os.geteuid() == 0, "needs root")
-    need(TOOL.exists(), f"{TOOL} is not built")
+    needs(os.geteuid() == 0, "needs root")
+    needs(TOOL.exists(), f"{TOOL} is not built")
     tree, unpacked, mounted = tmp_path / "tree", tmp_path / "unpacked", tmp_path / "mounted"
     archive, image = tmp_path / "tar", tmp_path / "image"
     make_tree(tree)
@@ -103,7 +96,7 @@ def test_an_image_equals_what_tar_unpacks(tmp_path, form, compress):
     assert image.stat().st_blocks * 512 < 200 << 20, "the image is not sparse"
 
     mount = subprocess.run(["mount", "-o", "loop,ro", image, mounted], env=ENVIRONMENT, capture_output=True)
-    need(mount.returncode == 0, "needs loop mounts")
+    needs(mount.returncode == 0, "needs loop mounts")
     try:
         assert describe(mounted) == describe(unpacked)
         assert (mounted / "sparse").stat().st_blocks * 512 < 1 << 20
@@ -112,8 +105,8 @@ def test_an_image_equals_what_tar_unpacks(tmp_path, form, compress):
 
 
 def test_a_copy_equals_its_source(tmp_path):
-    need(os.geteuid() == 0, "needs root")
-    need(TOOL.exists(), f"{TOOL} is not built")
+    needs(os.geteuid() == 0, "needs root")
+    needs(TOOL.exists(), f"{TOOL} is not built")
     tree, archive = tmp_path / "tree", tmp_path / "tar"
     make_tree(tree)
     run("tar", "-C", tree, "-cS", "--format=pax", "--xattrs", "--xattrs-include=*", "-f", archive, ".")
@@ -126,7 +119,7 @@ def test_a_copy_equals_its_source(tmp_path):
         mounted = tmp_path / f"{name}-mounted"
         mounted.mkdir()
         mount = subprocess.run(["mount", "-o", "loop,ro", tmp_path / name, mounted], env=ENVIRONMENT, capture_output=True)
-        need(mount.returncode == 0, "needs loop mounts")
+        needs(mount.returncode == 0, "needs loop mounts")
         try:
             described.append(describe(mounted))
         finally:

@@ -15,7 +15,8 @@ import time
 
 import pytest
 
-from root_helper import NET, OWNER, Guest, Helper, Namespace, Outside, needs, program, run
+from conftest import needs
+from root_helper import NET, OWNER, Guest, Helper, Namespace, Outside, program, run
 
 QUIET = 0.6  # seconds in which a frame that is let through has long arrived
 

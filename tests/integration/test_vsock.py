@@ -1,8 +1,7 @@
 """The vsock device beside a real QEMU and a real Linux guest.
 
 Needs qemu-system-x86_64, a C compiler with a static libc, and a kernel with its modules: an unpacked linux-image package of
-Debian in $BANGER_TEST_KERNEL_ROOT, or the host's own below /. Skips without; with "vsock" in $BANGER_MUST_RUN it fails instead.
-$BANGER_BUILD is the build folder (default: build).
+Debian in $BANGER_TEST_KERNEL_ROOT, or the host's own below /. $BANGER_BUILD is the build folder (default: build).
 """
 import concurrent.futures
 import os
@@ -15,6 +14,8 @@ import time
 
 import pytest
 
+from conftest import needs
+
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 BUILD = pathlib.Path(os.environ.get("BANGER_BUILD", TESTS.parent / "build"))
 KERNEL = pathlib.Path(os.environ.get("BANGER_TEST_KERNEL_ROOT", "/"))
@@ -23,14 +24,6 @@ MODULES = ["drivers/virtio/virtio_ring", "drivers/virtio/virtio", "drivers/virti
            "net/core/failover", "drivers/net/net_failover", "drivers/net/virtio_net"]
 ECHO, SINK, SOURCE, CALL_BACK, DISCARD = 1, 2, 3, 4, 5
 MIB = 1 << 20
-
-
-def need(condition, reason):
-    if condition:
-        return
-    if "vsock" in os.environ.get("BANGER_MUST_RUN", "").split(","):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def cpio(files):
@@ -63,10 +56,10 @@ def tsc_khz(folder):
 class Guest:
     def __init__(self, folder, extra=()):
         kernels = sorted(KERNEL.glob("boot/vmlinuz-*"))
-        need(kernels, f"no kernel below {KERNEL} (BANGER_TEST_KERNEL_ROOT)")
-        need(shutil.which("qemu-system-x86_64"), "no qemu-system-x86_64")
+        needs(kernels, f"no kernel below {KERNEL} (BANGER_TEST_KERNEL_ROOT)")
+        needs(shutil.which("qemu-system-x86_64"), "no qemu-system-x86_64")
         modules = KERNEL / "lib/modules" / kernels[-1].name.removeprefix("vmlinuz-")
-        need((modules / "kernel/net/vmw_vsock").exists(), f"no vsock modules in {modules}")
+        needs((modules / "kernel/net/vmw_vsock").exists(), f"no vsock modules in {modules}")
         self.path = folder / "v.sock"
         initramfs(folder, modules)
         listener = self.listen(1000)

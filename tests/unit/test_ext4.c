@@ -103,7 +103,8 @@ static void put_item(struct archive *archive, const struct item *item)
         memset(fill, 'v', item->xattr_fill);
         if (item->xattr)
                 archive_entry_xattr_add_entry(entry, item->xattr, item->xattr_fill ? fill : item->xattr_value,
-                                              item->xattr_fill ? item->xattr_fill : strlen(item->xattr_value));
+                                              item->xattr_fill ? item->xattr_fill
+                                                               : strlen(item->xattr_value));
         if (item->hole)
                 archive_entry_sparse_add_entry(entry, item->hole, (int64_t) n);
         assert_true(archive_write_header(archive, entry) >= ARCHIVE_WARN);
@@ -256,9 +257,9 @@ static char *describe(const char *image)
         assert_is_clean(image);
         assert_int_equal(ext2fs_open(image, EXT2_FLAG_64BITS, 0, 0, unix_io_manager, &description.ext2), 0);
         describe_inode(&description, EXT2_ROOT_INO, "/");
-        assert_int_equal(ext2fs_dir_iterate2(description.ext2, EXT2_ROOT_INO, 0, NULL, describe_name,
-                                             &description),
-                         0);
+        assert_int_equal(
+                ext2fs_dir_iterate2(description.ext2, EXT2_ROOT_INO, 0, NULL, describe_name, &description),
+                0);
         (void) ext2fs_close_free(&description.ext2);
         return text_take(&description.text);
 }
@@ -375,14 +376,16 @@ static void trees_are_kept_or_refused(void **state)
 
 static void every_format_and_filter_reads_the_same(void **state)
 {
-        static int (*const filters[])(struct archive *) = { archive_write_add_filter_none,
-                                                            archive_write_add_filter_gzip,
-                                                            archive_write_add_filter_xz,
-                                                            archive_write_add_filter_zstd };
+        static int (*const filters[])(
+                struct archive *) = { archive_write_add_filter_none, archive_write_add_filter_gzip,
+                                      archive_write_add_filter_xz, archive_write_add_filter_zstd };
         static int (*const formats[])(struct archive *) = { archive_write_set_format_pax,
                                                             archive_write_set_format_gnutar,
                                                             archive_write_set_format_ustar };
-        static const struct item items[] = { { "d/f", '-', 0640, 1, 2, "content" }, { NULL } };
+        static const struct item items[] = {
+                {"d/f", '-', 0640, 1, 2, "content" },
+                { NULL},
+        };
         struct scratch *scratch = *state;
 
         for (size_t i = 0; i < N_ELEMENTS(filters) * N_ELEMENTS(formats); i++) {
@@ -393,14 +396,16 @@ static void every_format_and_filter_reads_the_same(void **state)
                           formats[i / N_ELEMENTS(filters)]);
                 assert_int_equal(convert(scratch, &err), 0);
                 description = describe(scratch->image);
-                assert_string_equal(description,
-                                    ROOT4 "/d d 755 0:0 0 2\n/d/f - 640 1:2 7 1 content\n");
+                assert_string_equal(description, ROOT4 "/d d 755 0:0 0 2\n/d/f - 640 1:2 7 1 content\n");
         }
 }
 
 static void truncated_archives_are_refused_and_leave_nothing(void **state)
 {
-        static const struct item items[] = { { "f", '-', 0600, 0, 0, "0123456789" }, { NULL } };
+        static const struct item items[] = {
+                {"f",   '-', 0600, 0, 0, "0123456789" },
+                { NULL}
+        };
         static const off_t lengths[] = { 0, 1, 511, 513, 515, 1024 };
         struct scratch *scratch = *state;
 
@@ -422,7 +427,10 @@ static void a_full_file_system_is_enospc(void **state)
         const struct ext4_options options = { .size = 8 * MIB };
         struct scratch *scratch = *state;
         scoped_free char *big = xmalloc(9 * MIB + 1);
-        const struct item items[] = { { "f", '-', 0600, 0, 0, big }, { NULL } };
+        const struct item items[] = {
+                {"f",   '-', 0600, 0, 0, big },
+                { NULL}
+        };
         struct err err = { 0 };
 
         memset(big, 'x', 9 * MIB);
@@ -434,7 +442,9 @@ static void a_full_file_system_is_enospc(void **state)
 
 static void a_folder_of_many_names_is_found_whole(void **state)
 {
-        enum { N = 20000 };
+        enum {
+                N = 20000
+        };
         struct scratch *scratch = *state;
         scoped_free struct item *items = xcalloc(N + 1, sizeof(*items));
         scoped_free char *names = xmalloc(N * 16);
@@ -460,7 +470,9 @@ static void a_folder_of_many_names_is_found_whole(void **state)
 /* More extents than an inode holds. */
 static void a_file_of_many_pieces_is_whole(void **state)
 {
-        enum { N = 3000 };
+        enum {
+                N = 3000
+        };
         struct scratch *scratch = *state;
         struct archive *archive = archive_write_new();
         struct archive_entry *entry = archive_entry_new();
@@ -499,7 +511,9 @@ static void cancelling_leaves_nothing(void **state)
         static struct item items[1100];
         struct scratch *scratch = *state;
         int n_calls = 0;
-        const struct ext4_options options = { .size = IMAGE_SIZE, .progress = refuse_progress, .userdata = &n_calls };
+        const struct ext4_options options = { .size = IMAGE_SIZE,
+                                              .progress = refuse_progress,
+                                              .userdata = &n_calls };
         struct err err = { 0 };
 
         for (size_t i = 0; i + 1 < N_ELEMENTS(items); i++)
@@ -512,19 +526,22 @@ static void cancelling_leaves_nothing(void **state)
 
 static void only_below_and_copies_take_a_subtree(void **state)
 {
-        static const struct item items[] = { { "root", 'd', 0700, 3, 4, NULL, "user.x", "y" },
-                                             { "root/.profile", '-', 0600, 0, 0, "login" },
-                                             { "rootless", '-', 0600, 0, 0, "x" },
-                                             { "root/c", 'c', 0600, 0, 0 },
-                                             { "root/s", 'l', 0777, 0, 0, "/target/which/is/longer/than/fifty/nine/bytes/of/inline/room" },
-                                             { "root/h", 'h', 0, 0, 0, "root/.profile" },
-                                             { "root/big", '-', 0600, 0, 0, "x", "user.big", "", 60000 },
-                                             { NULL } };
+        static const struct item items[] = {
+                {"root",    'd', 0700, 3, 4, NULL, "user.x", "y" },
+                { "root/.profile",     '-', 0600, 0, 0, "login" },
+                { "rootless",        '-', 0600, 0, 0, "x" },
+                { "root/c", 'c', 0600, 0, 0 },
+                { "root/s",        'l', 0777, 0, 0, "/target/which/is/longer/than/fifty/nine/bytes/of/inline/room" },
+                { "root/h",  'h', 0, 0, 0, "root/.profile" },
+                { "root/big",        '-', 0600, 0, 0, "x", "user.big", "", 60000 },
+                { NULL }
+        };
         static const char wanted[] = "/ d 700 3:4 0 3 user.x=y\n/.profile - 600 0:0 5 2 login\n"
                                      "/c c 600 0:0 0 1 0,11112c70\n"
                                      "/s l 777 0:0 60 1 -> /inline/room\n"
                                      "/h - 600 0:0 5 2 login\n/big - 600 0:0 1 1 x user.big=60000 bytes\n";
-        const struct ext4_options below = { .size = IMAGE_SIZE, .only_below = "root/" }, bigger = { .size = GIB };
+        const struct ext4_options below = { .size = IMAGE_SIZE, .only_below = "root/" },
+                                  bigger = { .size = GIB };
         struct scratch *scratch = *state;
         scoped_free char *direct = NULL, *copied = NULL, *of_copy = NULL;
         struct err err = { 0 };
@@ -552,8 +569,17 @@ static void sizes_are_checked_and_chosen(void **state)
         static const struct {
                 uint64_t size;
                 int code;
-        } cases[] = { { 0, EINVAL }, { 8 * MIB - 1, EINVAL }, { 8 * MIB, 0 }, { 8 * GIB, 0 }, { 17 * 1024 * GIB, EINVAL } };
-        static const struct item items[] = { { "f", '-', 0600, 0, 0, "x" }, { NULL } };
+        } cases[] = {
+                {0,                EINVAL},
+                { 8 * MIB - 1,     EINVAL},
+                { 8 * MIB,         0     },
+                { 8 * GIB,         0     },
+                { 17 * 1024 * GIB, EINVAL}
+        };
+        static const struct item items[] = {
+                {"f",   '-', 0600, 0, 0, "x" },
+                { NULL}
+        };
         struct scratch *scratch = *state;
         const struct ext4_options automatic = { .size = 0 };
         struct stat status;
@@ -583,8 +609,13 @@ static void sizes_are_checked_and_chosen(void **state)
 
 static void equal_ids_and_times_make_equal_images(void **state)
 {
-        static const struct item items[] = { { "d/f", '-', 0600, 0, 0, "x" }, { NULL } };
-        const struct ext4_options options = { .size = IMAGE_SIZE, .time = TIME, .uuid = "0123456789abcde", .hash_seed = "edcba9876543210" };
+        static const struct item items[] = {
+                {"d/f", '-', 0600, 0, 0, "x" },
+                { NULL}
+        };
+        const struct ext4_options options = {
+                .size = IMAGE_SIZE, .time = TIME, .uuid = "0123456789abcde", .hash_seed = "edcba9876543210"
+        };
         struct scratch *scratch = *state;
         struct err err = { 0 };
         const char *const argv[] = { "cmp", scratch->image, scratch->copy, NULL };
@@ -600,16 +631,20 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(trees_are_kept_or_refused, make_scratch, drop_scratch),
-                cmocka_unit_test_setup_teardown(every_format_and_filter_reads_the_same, make_scratch, drop_scratch),
-                cmocka_unit_test_setup_teardown(truncated_archives_are_refused_and_leave_nothing, make_scratch,
+                cmocka_unit_test_setup_teardown(every_format_and_filter_reads_the_same, make_scratch,
                                                 drop_scratch),
+                cmocka_unit_test_setup_teardown(truncated_archives_are_refused_and_leave_nothing,
+                                                make_scratch, drop_scratch),
                 cmocka_unit_test_setup_teardown(a_full_file_system_is_enospc, make_scratch, drop_scratch),
-                cmocka_unit_test_setup_teardown(a_folder_of_many_names_is_found_whole, make_scratch, drop_scratch),
+                cmocka_unit_test_setup_teardown(a_folder_of_many_names_is_found_whole, make_scratch,
+                                                drop_scratch),
                 cmocka_unit_test_setup_teardown(a_file_of_many_pieces_is_whole, make_scratch, drop_scratch),
                 cmocka_unit_test_setup_teardown(cancelling_leaves_nothing, make_scratch, drop_scratch),
-                cmocka_unit_test_setup_teardown(only_below_and_copies_take_a_subtree, make_scratch, drop_scratch),
+                cmocka_unit_test_setup_teardown(only_below_and_copies_take_a_subtree, make_scratch,
+                                                drop_scratch),
                 cmocka_unit_test_setup_teardown(sizes_are_checked_and_chosen, make_scratch, drop_scratch),
-                cmocka_unit_test_setup_teardown(equal_ids_and_times_make_equal_images, make_scratch, drop_scratch),
+                cmocka_unit_test_setup_teardown(equal_ids_and_times_make_equal_images, make_scratch,
+                                                drop_scratch),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -210,8 +210,7 @@ static void names_are_checked(void **state)
 
 static void pulls_that_cannot_begin_change_nothing(void **state)
 {
-        scoped_free char *folder = make_image(*state, "taken"),
-                         *staging = xasprintf("%s/new", (char *) *state);
+        scoped_free char *staging = xasprintf("%s/new", (char *) *state);
         const struct {
                 const char *name, *recipe;
                 int code;
@@ -222,6 +221,7 @@ static void pulls_that_cannot_begin_change_nothing(void **state)
                 { "../x",  "debian-bookworm", EINVAL, "image name"     }
         };
 
+        free(make_image(*state, "taken"));
         for (size_t i = 0; i < N_ELEMENTS(cases); i++) {
                 const struct image_pull pull = { .name = cases[i].name,
                                                  .recipe = cases[i].recipe,

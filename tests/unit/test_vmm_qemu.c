@@ -246,40 +246,39 @@ static const char *ask(struct vm_instance *instance, const char *method, const c
 
 static void requests_fail_in_firecrackers_words(void **state)
 {
+        /* version 14 crashes on long strings in a table */
+        /* clang-format off */
         static const char *const cases[][4] = {
-                {"PUT",    "/boot-source",          "{\"kernel_image_path\":\"/nonexistent\"}",
-                 "Boot source error: The kernel file cannot be opened: No such file or directory (os error "
-                 "2)"                                                                                                                                          },
-                { "PUT",   "/actions",              "{\"action_type\":\"InstanceStart\"}",
-                 "Start microvm error: Cannot start microvm without kernel configuration."                                                                     },
-                { "PUT",   "/actions",              "{\"action_type\":\"SendCtrlAltDel\"}",
-                 "The requested operation is not supported before starting the microVM."                                                                       },
-                { "PATCH", "/vm",                   "{\"state\":\"Paused\"}",
-                 "The requested operation is not supported before starting the microVM."                                                                       },
-                { "PUT",   "/machine-config",       "{\"vcpu_count\":1}",
-                 "An error occurred when deserializing the json body of a request: missing field "
-                 "`mem_size_mib` at line 1 "
-                  "column 16."                                                                                                                                 },
-                { "PUT",   "/machine-config",       "{\"vcpu_count\":0,\"mem_size_mib\":1}",
-                 "Machine config error: The vCPU number is invalid! The vCPU number can only be 1 or an "
-                 "even number "
-                  "when SMT is enabled."                                                                                                                       },
-                { "PUT",   "/machine-config",       "{\"vcpu_count\":3,\"mem_size_mib\":1,\"smt\":true}",
-                 "Machine config error: The vCPU number is invalid! The vCPU number can only be 1 or an "
-                 "even number "
-                  "when SMT is enabled."                                                                                                                       },
-                { "PUT",   "/machine-config",       "{\"vcpu_count\":1,\"mem_size_mib\":0}",
-                 "Machine config error: The memory size (MiB) is invalid."                                                                                     },
-                { "PATCH", "/machine-config",       "{}",                                                 "Empty PATCH request."                               },
-                { "PUT",   "/drives/a",             "{\"drive_id\":\"b\",\"is_root_device\":false}",
-                 "The id from the path does not match the id from the body!"                                                                                   },
-                { "PUT",   "/drives/a",             "{\"drive_id\":\"a\",\"is_root_device\":false}",
-                 "Drive config error: Running method expected different backend."                                                                              },
-                { "PUT",   "/network-interfaces/a", "{\"iface_id\":\"b\",\"host_dev_name\":\"t\"}",
-                 "The id from the path [a] does not match the id from the body [b]!"                                                                           },
-                { "PATCH", "/mmds",                 "{\"a\":1}",                                          "MMDS error: The MMDS data store is not initialized."},
-                { "GET",   "/balloon",              "",                                                   "Balloon config error: Device not found"             },
+                { "PUT", "/boot-source", "{\"kernel_image_path\":\"/nonexistent\"}",
+                  "Boot source error: The kernel file cannot be opened: No such file or directory (os error 2)" },
+                { "PUT", "/actions", "{\"action_type\":\"InstanceStart\"}",
+                  "Start microvm error: Cannot start microvm without kernel configuration." },
+                { "PUT", "/actions", "{\"action_type\":\"SendCtrlAltDel\"}",
+                  "The requested operation is not supported before starting the microVM." },
+                { "PATCH", "/vm", "{\"state\":\"Paused\"}",
+                  "The requested operation is not supported before starting the microVM." },
+                { "PUT", "/machine-config", "{\"vcpu_count\":1}",
+                  "An error occurred when deserializing the json body of a request: "
+                  "missing field `mem_size_mib` at line 1 column 16." },
+                { "PUT", "/machine-config", "{\"vcpu_count\":0,\"mem_size_mib\":1}",
+                  "Machine config error: The vCPU number is invalid! "
+                  "The vCPU number can only be 1 or an even number when SMT is enabled." },
+                { "PUT", "/machine-config", "{\"vcpu_count\":3,\"mem_size_mib\":1,\"smt\":true}",
+                  "Machine config error: The vCPU number is invalid! "
+                  "The vCPU number can only be 1 or an even number when SMT is enabled." },
+                { "PUT", "/machine-config", "{\"vcpu_count\":1,\"mem_size_mib\":0}",
+                  "Machine config error: The memory size (MiB) is invalid." },
+                { "PATCH", "/machine-config", "{}", "Empty PATCH request." },
+                { "PUT", "/drives/a", "{\"drive_id\":\"b\",\"is_root_device\":false}",
+                  "The id from the path does not match the id from the body!" },
+                { "PUT", "/drives/a", "{\"drive_id\":\"a\",\"is_root_device\":false}",
+                  "Drive config error: Running method expected different backend." },
+                { "PUT", "/network-interfaces/a", "{\"iface_id\":\"b\",\"host_dev_name\":\"t\"}",
+                  "The id from the path [a] does not match the id from the body [b]!" },
+                { "PATCH", "/mmds", "{\"a\":1}", "MMDS error: The MMDS data store is not initialized." },
+                { "GET", "/balloon", "", "Balloon config error: Device not found" },
         };
+        /* clang-format on */
         struct vm_instance instance;
 
         (void) state;

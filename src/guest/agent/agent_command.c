@@ -20,7 +20,8 @@
 #define HOME       "/root"
 #define KEPT       "/run/banger" /* of this boot */
 
-static const char *const base_env[] = { "HOME=/root", "USER=root", "LOGNAME=root", "PATH=" LOGIN_PATH };
+static const char login_path[] = "PATH=" LOGIN_PATH;
+static const char *const base_env[] = { "HOME=/root", "USER=root", "LOGNAME=root", login_path };
 #define N_BASE_ENV (sizeof(base_env) / sizeof(base_env[0]))
 
 static bool keeps_logins;

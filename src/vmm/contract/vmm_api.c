@@ -5,11 +5,13 @@
 
 /* A field is a line: the member's name is the API's name. What follows are designated initializers. */
 #define FIELD(c_type, member, ...)                                               \
-        {                                                                      \
+        {                                                                        \
                 .name = #member, .offset = offsetof(c_type, member), __VA_ARGS__ \
         }
-#define FLAG(c_type, member, ...) FIELD(c_type, member, .kind = VMM_FIELD_BOOL, .type = "a boolean", __VA_ARGS__)
-#define TEXT(c_type, member, ...) FIELD(c_type, member, .kind = VMM_FIELD_TEXT, .type = "a string", __VA_ARGS__)
+#define FLAG(c_type, member, ...) \
+        FIELD(c_type, member, .kind = VMM_FIELD_BOOL, .type = "a boolean", __VA_ARGS__)
+#define TEXT(c_type, member, ...) \
+        FIELD(c_type, member, .kind = VMM_FIELD_TEXT, .type = "a string", __VA_ARGS__)
 #define PATH(c_type, member, ...) \
         FIELD(c_type, member, .kind = VMM_FIELD_TEXT, .type = "path string", __VA_ARGS__)
 #define NUMBER(c_type, member, rust, top, ...) \
