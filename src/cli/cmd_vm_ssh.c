@@ -15,7 +15,8 @@
 #include "cli/cli_signals.h"
 
 #define SSH_PORT        22
-#define SSH_PROBE_MS    300
+#define SSH_CONNECT_MS  300    /* a guest on this host's bridge answers or refuses at once */
+#define SSH_BANNER_MS   5000   /* without KVM its sshd takes a second to begin */
 #define SSH_BANNER      "SSH-" /* RFC 4253 4.2 */
 #define SSH_OWN_FAILURE 255    /* ssh(1), EXIT STATUS */
 
@@ -25,12 +26,17 @@ static bool sshd_answers(const char *address)
         struct sockaddr_in peer = { .sin_family = AF_INET, .sin_port = htons(SSH_PORT) };
         scoped_close int sock = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         char banner[sizeof(SSH_BANNER)] = "";
+        socklen_t n = sizeof(int);
+        int refused = 0;
 
         if (sock < 0 || inet_pton(AF_INET, address, &peer.sin_addr) != 1)
                 return false;
         if (connect(sock, (const struct sockaddr *) &peer, sizeof(peer)) < 0 && errno != EINPROGRESS)
                 return false;
-        if (fd_wait(sock, POLLIN, SSH_PROBE_MS) < 0)
+        if (fd_wait(sock, POLLOUT, SSH_CONNECT_MS) < 0)
+                return false;
+        (void) getsockopt(sock, SOL_SOCKET, SO_ERROR, &refused, &n);
+        if (refused != 0 || fd_wait(sock, POLLIN, SSH_BANNER_MS) < 0)
                 return false;
         return read(sock, banner, sizeof(banner) - 1) == (ssize_t) strlen(SSH_BANNER) &&
                strcmp(banner, SSH_BANNER) == 0;

@@ -189,6 +189,23 @@ def test_a_terminal_is_allocated_when_there_is_one_and_follows_its_size(instance
     os.close(master)
 
 
+def test_ssh_is_the_real_one_once_the_guest_has_its_sshd(instance, shared_vm):
+    address = instance.show(shared_vm)["address"]
+    deadline = time.monotonic() + 120
+    while subprocess.run(instance.argv("bash", "-c", f"exec 3<>/dev/tcp/{address}/22; head -c 4 <&3"),
+                         capture_output=True, timeout=60).stdout != b"SSH-":
+        assert time.monotonic() < deadline, "the guest's sshd does not answer"
+        time.sleep(0.5)
+    master, slave = pty.openpty()
+    process = instance.popen("vm", "ssh", shared_vm, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+                             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+    os.close(slave)
+    os.write(master, b"echo via=$SSH_CONNECTION=; exit\n")
+    read_until(master, b"via=172.16.0.1 ")
+    assert process.wait(60) == 0
+    os.close(master)
+
+
 def test_without_a_terminal_none_is_allocated(instance, shared_vm):
     assert instance.banger("vm", "exec", shared_vm, "--", "tty", check=False).stdout == "not a tty\n"
 
