@@ -159,9 +159,52 @@ static void what_a_profile_leaves_running_keeps_nobody_waiting(void **state)
         expect(place, "LEFT=yes");
 }
 
+/* What the golden image's script writes, for this place. */
+static void ship(const struct place *place, const char *path, const char *profile, const char *variable)
+{
+        FILE *file = fopen(path, "w");
+
+        assert_non_null(file);
+        assert_true(fprintf(file, "%s\n%s\n== %s\n%s", place->env[0], place->env[1], place->profile,
+                            profile) > 0);
+        assert_int_equal(fwrite("\0"
+                                "0027\0",
+                                1, 6, file),
+                         6);
+        assert_int_equal(fwrite(variable, 1, strlen(variable) + 1, file), strlen(variable) + 1);
+        assert_int_equal(fclose(file), 0);
+}
+
+static void an_answer_that_came_with_the_image_holds_until_a_profile_changes(void **state)
+{
+        struct place *place = *state;
+        scoped_free char *shipped = xasprintf("%s/shipped", place->home);
+        scoped_free char *content = NULL;
+        struct agent_login login;
+        struct err err = { 0 };
+
+        write_profile(place, "export FROM=profile");
+        assert_int_equal(file_read(place->profile, 4096, &content, NULL, &err), 0);
+        ship(place, shipped, content, "FROM=image");
+        place->source.shipped = shipped;
+        assert_int_equal(agent_login_get(&place->source, &login), 0);
+        assert_true(has(&login, "FROM=image"));
+        assert_int_equal(login.mask, 027);
+        assert_int_equal(runs(place), 0);
+        agent_login_done(&login);
+
+        write_profile(place, "export FROM=another");
+        assert_int_equal(agent_login_get(&place->source, &login), 0);
+        assert_true(has(&login, "FROM=another"));
+        assert_int_equal(runs(place), 1);
+        agent_login_done(&login);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(
+                        an_answer_that_came_with_the_image_holds_until_a_profile_changes, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_a_profile_exports_is_there_and_asked_for_once, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(a_changed_profile_is_read_again, setup, teardown),

@@ -148,7 +148,12 @@ static bool use_login(struct agent_command *command, const struct guest_request 
 {
         const char *env[N_BASE_ENV + 2] = { 0 };
         const struct agent_login_source source = {
-                .shell = command->shell, .env = env, .home = HOME, .etc = "/etc", .cache = KEPT "/login"
+                .shell = command->shell,
+                .env = env,
+                .home = HOME,
+                .etc = "/etc",
+                .cache = KEPT "/login",
+                .shipped = "/usr/lib/banger/login",
         };
         const char *path;
         size_t at = 0;

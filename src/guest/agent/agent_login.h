@@ -11,6 +11,7 @@ struct agent_login_source { /* all borrowed */
         const char *const *env; /* what it starts with */
         const char *home, *etc; /* where its profiles are */
         const char *cache;      /* the file that keeps the answer */
+        const char *shipped;    /* an answer that came with the image; NULL: none */
 };
 
 struct agent_login {
