@@ -231,6 +231,17 @@ static void close_all(int *fds, size_t n)
                 (void) close(fds[i]);
 }
 
+/* False when there is no place left; the descriptor is closed then. */
+static bool keep_fd(int fd, int *fds, size_t *n_fds)
+{
+        if (*n_fds == FD_PASS_MAX) {
+                (void) close(fd);
+                return false;
+        }
+        fds[(*n_fds)++] = fd;
+        return true;
+}
+
 /* Moves every descriptor of the message into fds; the surplus is closed. */
 static bool collect_fds(struct msghdr *message, int *fds, size_t *n_fds)
 {
@@ -245,12 +256,7 @@ static bool collect_fds(struct msghdr *message, int *fds, size_t *n_fds)
                         int fd;
 
                         memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-                        if (*n_fds < FD_PASS_MAX) {
-                                fds[(*n_fds)++] = fd;
-                        } else {
-                                (void) close(fd);
-                                fits = false;
-                        }
+                        fits = keep_fd(fd, fds, n_fds) && fits;
                 }
         }
         return fits;

@@ -242,6 +242,7 @@ static int copy_inode(struct copy *copy, ext2_ino_t number, const char *path)
         return r;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): the parameters are libext2fs's, ext2fs_dir_iterate2() */
 static int copy_name(ext2_ino_t folder, int where, struct ext2_dir_entry *entry, int offset, int block_size,
                      char *block, void *userdata)
 {

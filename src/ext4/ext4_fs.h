@@ -43,7 +43,7 @@ void ext4_fs_abort(struct ext4_fs *fs);
 /* The next free inode, marked as used. ENOSPC. */
 int ext4_fs_take_inode(struct ext4_fs *fs, bool is_folder, ext2_ino_t *ret_inode, struct err *err);
 /* One name of it is gone: with the last one it and its blocks are given back when the image is closed. */
-int ext4_fs_drop_link(struct ext4_fs *fs, ext2_ino_t inode, bool is_folder, struct err *err);
+int ext4_fs_drop_link(struct ext4_fs *fs, ext2_ino_t number, bool is_folder, struct err *err);
 /* A run of 1 to max free blocks, marked as used. ENOSPC. */
 int ext4_fs_take_blocks(struct ext4_fs *fs, uint32_t max, blk64_t *ret_block, uint32_t *ret_n,
                         struct err *err);

@@ -31,6 +31,18 @@ static int run_one(const char *table, const struct vm_step *step, void *context,
         return err_set(err, EIO, table, "step '%s' was told to fail", step->name);
 }
 
+/* Backwards from the step that failed, which may have begun half-way. */
+static void undo(const struct vm_step *steps, size_t failed, void *context, struct err *err)
+{
+        for (size_t i = failed + 1; i-- > 0;) {
+                struct err undo_err = { 0 };
+
+                if (steps[i].undo)
+                        steps[i].undo(context, &undo_err);
+                err_join(err, &undo_err);
+        }
+}
+
 int vm_steps_run(const char *table, const struct vm_step *steps, size_t n_steps, void *context,
                  const struct vm_step_watch *watch, struct err *err)
 {
@@ -42,13 +54,7 @@ int vm_steps_run(const char *table, const struct vm_step *steps, size_t n_steps,
                         watch->begun(watch->userdata, steps[i].name);
                 r = run_one(table, &steps[i], context, err);
                 if (r < 0) {
-                        for (size_t j = i + 1; j-- > 0;) {
-                                struct err undo_err = { 0 };
-
-                                if (steps[j].undo)
-                                        steps[j].undo(context, &undo_err);
-                                err_join(err, &undo_err);
-                        }
+                        undo(steps, i, context, err);
                         return r;
                 }
                 if (watch)

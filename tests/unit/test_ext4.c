@@ -225,6 +225,7 @@ static void describe_inode(struct description *description, ext2_ino_t number, c
         text_append(&description->text, "\n");
 }
 
+/* NOLINTNEXTLINE(readability-function-size): the parameters are libext2fs's, ext2fs_dir_iterate2() */
 static int describe_name(ext2_ino_t folder, int where, struct ext2_dir_entry *entry, int offset, int size,
                          char *block, void *userdata)
 {

@@ -236,10 +236,13 @@ static void the_console_is_cut_when_full(void **state)
 static const char *ask(struct vm_instance *instance, const char *method, const char *path, const char *text)
 {
         static struct err err;
+        const struct vm_incoming incoming = {
+                .method = method, .path = path, .body = text, .n = strlen(text)
+        };
         struct vm_reply reply;
 
         err = (struct err){ 0 };
-        (void) vm_instance_request(instance, method, path, text, strlen(text), &reply, &err);
+        (void) vm_instance_request(instance, &incoming, &reply, &err);
         json_decref(reply.json);
         return err.message;
 }

@@ -37,6 +37,12 @@ static int try_file(const char *path)
         return access(path, X_OK) < 0 ? -errno : 0;
 }
 
+/* In one folder of n bytes of a search path; an empty one is the working folder. */
+static char *file_in(const char *folder, size_t n, const char *name)
+{
+        return n > 0 ? xasprintf("%.*s/%s", (int) n, folder, name) : xasprintf("./%s", name);
+}
+
 /* execvp(3)'s search. The file, owned by the caller, or NULL with *ret_error: EACCES beats ENOENT. */
 static char *find_program(const char *name, const char *path, int *ret_error)
 {
@@ -45,20 +51,17 @@ static char *find_program(const char *name, const char *path, int *ret_error)
                 *ret_error = -try_file(name);
                 return *ret_error == 0 ? xstrdup(name) : NULL;
         }
-        while (name[0] != '\0' && *path != '\0') {
-                size_t n = strcspn(path, ":");
-                scoped_free char *file =
-                        n > 0 ? xasprintf("%.*s/%s", (int) n, path, name) : xasprintf("./%s", name);
-                int r = try_file(file);
+        for (size_t n; name[0] != '\0' && *path != '\0'; path += n + (path[n] == ':')) {
+                scoped_free char *file = NULL;
+                int r;
 
-                if (r == 0) {
-                        *ret_error = 0;
+                n = strcspn(path, ":");
+                file = file_in(path, n, name);
+                r = try_file(file);
+                if (r == 0 || r == -EACCES)
+                        *ret_error = -r;
+                if (r == 0)
                         return take_ptr(file);
-                }
-                if (r == -EACCES)
-                        *ret_error = EACCES;
-                path += n;
-                path += *path == ':';
         }
         return NULL;
 }

@@ -11,7 +11,7 @@ struct cursor {
 
 static char peek(const struct cursor *c)
 {
-        return c->at < c->n ? c->text[c->at] : '\0';
+        return (char) (c->at < c->n ? c->text[c->at] : '\0');
 }
 
 static void skip_space(struct cursor *c)

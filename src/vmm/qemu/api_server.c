@@ -79,13 +79,16 @@ static enum MHD_Result begin(struct api_server *server, struct MHD_Connection *c
 static enum MHD_Result answer(struct api_server *server, struct MHD_Connection *connection,
                               const char *method, const char *path, const struct incoming *incoming)
 {
+        const struct vm_incoming request = { .method = method,
+                                             .path = path,
+                                             .body = incoming->body.s ? incoming->body.s : "",
+                                             .n = incoming->body.n };
         struct vm_reply reply;
         struct err err = { 0 };
         scoped_free char *text = NULL;
         enum MHD_Result result;
 
-        if (vm_instance_request(server->instance, method, path, incoming->body.s ? incoming->body.s : "",
-                                incoming->body.n, &reply, &err) < 0)
+        if (vm_instance_request(server->instance, &request, &reply, &err) < 0)
                 return respond_fault(connection, &err);
         if (reply.json)
                 text = json_dumps(reply.json, JSON_COMPACT | JSON_ENCODE_ANY);
@@ -95,6 +98,7 @@ static enum MHD_Result answer(struct api_server *server, struct MHD_Connection *
 }
 
 /* microhttpd calls this once when the headers are there, once for each piece of body, and once at the end. */
+/* NOLINTNEXTLINE(readability-function-size): the parameters are libmicrohttpd's, MHD_AccessHandlerCallback */
 static enum MHD_Result on_request(void *data, struct MHD_Connection *connection, const char *url,
                                   const char *method, const char *version, const char *upload,
                                   size_t *upload_size, void **context)

@@ -35,12 +35,14 @@ static const struct {
 static int put(struct vm_instance *instance, const char *path, const json_t *body, struct err *err)
 {
         scoped_free char *text = json_dumps(body, JSON_COMPACT);
+        struct vm_incoming incoming = { .method = "PUT", .path = path, .body = text };
         struct vm_reply reply = { 0 };
         int r;
 
         if (!text)
                 return err_set(err, EINVAL, "vmm.config", "%s is not an object", path);
-        r = vm_instance_request(instance, "PUT", path, text, strlen(text), &reply, err);
+        incoming.n = strlen(text);
+        r = vm_instance_request(instance, &incoming, &reply, err);
         json_decref(reply.json);
         return r;
 }

@@ -157,12 +157,12 @@ static int serve(struct vm_instance *instance, struct vm_call *call, struct err 
         return r;
 }
 
-int vm_instance_request(struct vm_instance *instance, const char *method, const char *path, const char *body,
-                        size_t n, struct vm_reply *ret_reply, struct err *err)
+int vm_instance_request(struct vm_instance *instance, const struct vm_incoming *incoming,
+                        struct vm_reply *ret_reply, struct err *err)
 {
         struct vmm_request request;
-        struct vm_call call = { .request = &request, .text = body, .n = n };
-        int r = vmm_route_find(method, path, n > 0, &request, err);
+        struct vm_call call = { .request = &request, .text = incoming->body, .n = incoming->n };
+        int r = vmm_route_find(incoming->method, incoming->path, incoming->n > 0, &request, err);
 
         *ret_reply = (struct vm_reply){ 0 };
         if (r == 0)
@@ -170,7 +170,8 @@ int vm_instance_request(struct vm_instance *instance, const char *method, const 
         vmm_document_done(&call.document);
         if (r < 0) {
                 json_decref(call.reply.json);
-                vm_log_error("Received Error on %s %.200s: %s", method, path, err->message);
+                vm_log_error("Received Error on %s %.200s: %s", incoming->method, incoming->path,
+                             err->message);
                 return r;
         }
         *ret_reply = call.reply;

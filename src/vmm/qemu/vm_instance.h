@@ -62,12 +62,18 @@ struct vm_reply {
         bool deprecated; /* the request used something on its way out */
 };
 
+/* What came in; all borrowed. */
+struct vm_incoming {
+        const char *method, *path, *body;
+        size_t n; /* bytes of body, may be 0 */
+};
+
 /*
- * One request from its method, path and body (n bytes, may be 0) to its effect. Errors carry Firecracker's
+ * One request to its effect. Errors carry Firecracker's
  * fault_message whole; EFBIG is HTTP 413, everything else 400.
  */
-int vm_instance_request(struct vm_instance *instance, const char *method, const char *path, const char *body,
-                        size_t n, struct vm_reply *ret_reply, struct err *err);
+int vm_instance_request(struct vm_instance *instance, const struct vm_incoming *incoming,
+                        struct vm_reply *ret_reply, struct err *err);
 
 /* What handlers work on. */
 struct vm_call {

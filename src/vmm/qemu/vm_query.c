@@ -98,8 +98,8 @@ int vm_handle_get_balloon_stats(struct vm_instance *instance, struct vm_call *ca
         if (r < 0)
                 return r;
         call->reply.json =
-                json_pack("{s:I, s:I, s:I, s:I}", "target_pages", (json_int_t) (balloon->amount_mib << 8),
-                          "actual_pages", (json_int_t) (actual << 8), "target_mib",
+                json_pack("{s:I, s:I, s:I, s:I}", "target_pages", (json_int_t) balloon->amount_mib << 8,
+                          "actual_pages", (json_int_t) actual << 8, "target_mib",
                           (json_int_t) balloon->amount_mib, "actual_mib", (json_int_t) actual);
         stats = json_object_get(answer, "stats");
         for (size_t i = 0; i < sizeof(stat_names) / sizeof(stat_names[0]); i++) {
