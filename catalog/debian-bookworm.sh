@@ -40,17 +40,17 @@ mkdir -p -m 0700 "$root/root/.ssh"
 # What a login shell makes of the environment, so that a VM's first command need not run one: the variables it starts
 # with, every profile it reads, and after a NUL the umask and the variables it ends with. The agent uses it while all
 # that stands before the NUL is still so (docs/decisions/0005-login-environment-cached.md).
-start="HOME=/root USER=root LOGNAME=root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin SHELL=/bin/bash"
+start="HOME=/root USER=root LOGNAME=root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin SHELL=/usr/bin/bash"
 mkdir -p "$root/usr/lib/banger"
 {
         # shellcheck disable=SC2086 # the words of $start are the variables
         printf '%s\n' $start
-        for file in etc/profile etc/bash.bashrc etc/environment root/.bash_profile root/.bash_login root/.profile root/.bashrc \
-                etc/profile.d/*.sh; do
-                [ ! -e "$root/$file" ] || { printf '== /%s\n' "$file" && cat "$root/$file"; }
+        for file in "$root/etc/profile" "$root/etc/bash.bashrc" "$root/etc/environment" "$root/root/.bash_profile" \
+                "$root/root/.bash_login" "$root/root/.profile" "$root/root/.bashrc" "$root"/etc/profile.d/*.sh; do
+                [ ! -e "$file" ] || { printf '== %s\n' "${file#"$root"}" && cat "$file"; }
         done
         printf '\0'
         # shellcheck disable=SC2086
-        (cd / && umask 022 && chroot "$root" /usr/bin/env -i $start /bin/bash -lc 'umask | tr "\n" "\0"; exec env -0' </dev/null) |
+        (cd / && umask 022 && chroot "$root" /usr/bin/env -i $start /usr/bin/bash -lc 'umask | tr "\n" "\0"; exec env -0' </dev/null) |
                 grep -zvE '^(_|PWD|OLDPWD)='
 } >"$root/usr/lib/banger/login"
