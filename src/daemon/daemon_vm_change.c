@@ -3,7 +3,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 #include "api/api_vm.h"
@@ -11,6 +10,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/scoped.h"
+#include "base/signal_name.h"
 #include "daemon/daemon_objects.h"
 #include "daemon/daemon_vm.h"
 #include "daemon/daemon_watch.h"
@@ -256,29 +256,6 @@ DAEMON_HANDLER(daemon_vm_restart)
 
 /* ---- kill ---- */
 
-static int signal_from_name(const char *name)
-{
-        static const struct {
-                const char *name;
-                int signal;
-        } signals[] = {
-                {"TERM",  SIGTERM},
-                { "KILL", SIGKILL},
-                { "INT",  SIGINT },
-                { "HUP",  SIGHUP },
-                { "QUIT", SIGQUIT},
-                { "USR1", SIGUSR1},
-                { "USR2", SIGUSR2},
-                { "ABRT", SIGABRT},
-        };
-        const char *bare = strncasecmp(name, "SIG", 3) == 0 ? name + 3 : name;
-
-        for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
-                if (strcasecmp(signals[i].name, bare) == 0)
-                        return signals[i].signal;
-        return SIGKILL;
-}
-
 static int on_kill_timeout(sd_event_source *source, uint64_t usec, void *userdata)
 {
         struct daemon_operation *operation = userdata;
@@ -299,7 +276,7 @@ static int on_kill_timeout(sd_event_source *source, uint64_t usec, void *userdat
 DAEMON_HANDLER(daemon_vm_kill)
 {
         const struct vm_kill_params *p = params;
-        int signal = signal_from_name(p->signal ? p->signal : "KILL"), r;
+        int signal = SIGKILL, r;
         struct daemon_operation *operation = NULL;
         struct change *change;
 
@@ -307,6 +284,8 @@ DAEMON_HANDLER(daemon_vm_kill)
         r = begin(call, p->vm, &operation, err);
         if (r < 0)
                 return r;
+        (void) signal_from_name(p->signal ? p->signal : "KILL",
+                                &signal); /* the decoder has let no other word in */
         change = operation->state;
         if (change->vm.state != VM_RUNNING) {
                 end_with_object(operation);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/signal_name.h"
 #include "base/text.h"
 
 #define OP          "priv.check"
@@ -189,27 +190,7 @@ int priv_check_pid(uint32_t pid, struct err *err)
 
 int priv_check_signal(const char *name, int *ret_signal, struct err *err)
 {
-        static const struct {
-                const char *name;
-                int signal;
-        } allowed[] = {
-                {"TERM",  SIGTERM},
-                { "KILL", SIGKILL},
-                { "INT",  SIGINT },
-                { "HUP",  SIGHUP },
-                { "QUIT", SIGQUIT},
-                { "USR1", SIGUSR1},
-                { "USR2", SIGUSR2},
-                { "ABRT", SIGABRT},
-        };
-        const char *word = strncasecmp(name, "SIG", 3) == 0 ? name + 3 : name;
-
-        for (size_t i = 0; i < sizeof(allowed) / sizeof(allowed[0]); i++)
-                if (strcasecmp(allowed[i].name, word) == 0) {
-                        *ret_signal = allowed[i].signal;
-                        return 0;
-                }
-        return err_set(err, EINVAL, OP,
-                       "signal: '" SHOWN "' is not one of TERM, KILL, INT, HUP, QUIT, USR1, USR2, ABRT",
-                       name);
+        return signal_from_name(name, ret_signal) == 0
+                       ? 0
+                       : err_set(err, EINVAL, OP, "signal: '" SHOWN "' is not one of " SIGNAL_NAMES, name);
 }
