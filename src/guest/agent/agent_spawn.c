@@ -9,6 +9,10 @@
 
 #include "base/scoped.h"
 
+/* What agent_serve() ignores, and what whoever started the agent may have: a shell cannot trap what it inherits ignored. */
+static const int inherited[] = { SIGPIPE, SIGHUP,  SIGINT,  SIGQUIT, SIGTERM, SIGUSR1,
+                                 SIGUSR2, SIGCHLD, SIGTSTP, SIGTTIN, SIGTTOU };
+
 /* In the child, which shares the parent's memory: system calls only. Returns the errno of the one that failed. */
 static int become(const struct agent_spawn *spawn)
 {
@@ -16,7 +20,8 @@ static int become(const struct agent_spawn *spawn)
 
         (void) sigemptyset(&none);
         (void) sigprocmask(SIG_SETMASK, &none, NULL);
-        (void) signal(SIGPIPE, SIG_DFL); /* the one disposition that agent_serve() ignores */
+        for (size_t i = 0; i < sizeof(inherited) / sizeof(inherited[0]); i++)
+                (void) signal(inherited[i], SIG_DFL);
         if (setsid() < 0)
                 return errno;
         for (int i = 0; i < 3; i++)
