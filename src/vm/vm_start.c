@@ -7,7 +7,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/file.h"
 #include "base/scoped.h"
 #include "base/text.h"
@@ -253,7 +252,7 @@ static int agent_begin(void *context, struct err *err)
                 .authorized_keys = keys,
                 .root_device = "/dev/vda",
                 .work_device = "/dev/vdb",
-                .real_ns = clock_real_ns(),
+                .set_clock = true,
         };
         struct guest_hello hello = { 0 };
         int r = guest_accept_boot(start->boot_listener, start->process.pidfd, &config, spec->boot_timeout_ms,

@@ -151,7 +151,9 @@ static char *config_dump(const struct guest_config *config)
                 (void) json_array_append_new(keys, json_string(*key));
         (void) json_object_set_new(json, "authorized_keys", keys);
         (void) json_object_set_new(json, "prefix", json_integer((json_int_t) config->prefix));
-        (void) json_object_set_new(json, "real_ns", json_integer((json_int_t) config->real_ns));
+        /* read here, when the guest has called: it took seconds to boot */
+        (void) json_object_set_new(json, "real_ns",
+                                   json_integer(config->set_clock ? (json_int_t) clock_real_ns() : 0));
         text = json_dumps(json, JSON_COMPACT);
         json_decref(json);
         return text;

@@ -23,7 +23,7 @@ struct guest_config {
         const char *git_name, *git_email; /* root's identity; NULL: leave */
         const char *root_device;          /* "/dev/vda" */
         const char *work_device;          /* "/dev/vdb", mounted at /root; NULL: none */
-        uint64_t real_ns;                 /* the host's clock; 0: leave */
+        bool set_clock;                   /* to the host's, as it is when the guest calls */
 };
 
 struct guest_hello {
