@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 
-OWNER = "banger-test"
+OWNER = os.environ.get("BANGER_TEST_OWNER", "banger-test")  # two suites side by side need two owners
 PROGRAMS = ("banger", "bangerd", "bangerd-import", "bangerd-root", "banger-qemu", "banger-vsock-agent")
 
 
@@ -27,8 +27,10 @@ def owner_account():
         return pwd.getpwnam(OWNER)
     except KeyError:
         sh("useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", OWNER)
-        sh("usermod", "--add-subuids", "700000-765535", "--add-subgids", "700000-765535", OWNER)
-        return pwd.getpwnam(OWNER)
+        account = pwd.getpwnam(OWNER)
+        first = 700000 + account.pw_uid * 65536
+        sh("usermod", "--add-subuids", f"{first}-{first + 65535}", "--add-subgids", f"{first}-{first + 65535}", OWNER)
+        return account
 
 
 class Instance:
