@@ -18,6 +18,7 @@ static const struct rpc_field create_params[] = {
         RPC_FIELD(struct vm_create_params, disk_size, "size of the work disk (/root), as 8G",
                   .sense = RPC_BYTES, .min = 16 * MIB, .max = UINT64_C(16) << 40),
         RPC_FIELD(struct vm_create_params, nat, "let the vm reach the network outside"),
+        RPC_FIELD(struct vm_create_params, peers, "let the vm talk to others that have --peers, too"),
         RPC_FIELD(struct vm_create_params, no_start, "make it, but leave it stopped"),
         RPC_END,
 };

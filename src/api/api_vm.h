@@ -2,7 +2,7 @@
  * api/: what a client may ask of the daemon, declared once, a file a noun. It holds no code but the tables.
  *
  * vm.*: virtual machines. A VM is described by an object: id, name, state, image, kernel, vcpu, memory_mib, disk_bytes,
- * nat, address, vmm, boot_id, last_error, workspace (object {guest_path, host_path, head} or null), created_at,
+ * nat, peers, address, vmm, boot_id, last_error, workspace (object {guest_path, host_path, head} or null), created_at,
  * vm_folder, ssh_key, known_hosts, and vmm_pid while it runs.
  */
 #pragma once
@@ -17,6 +17,7 @@ struct vm_create_params {
         uint64_t memory;
         uint64_t disk_size;
         bool nat;
+        bool peers;
         bool no_start;
 };
 

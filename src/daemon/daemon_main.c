@@ -30,6 +30,7 @@ static const struct rpc_binding job_bindings[] = {
         {&job_vm_create, job_vm_create_run},
         { &job_vm_start, job_vm_start_run },
         { &job_vm_stop,  job_vm_stop_run  },
+        { &job_vm_nat,   job_vm_nat_run   },
         { &job_vm_clean, job_vm_clean_run },
         { &job_doctor,   job_doctor_run   },
         { NULL,          NULL             },

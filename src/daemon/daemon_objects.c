@@ -25,11 +25,11 @@ json_t *daemon_vm_object(const struct daemon *daemon, const struct store_vm *vm)
         json_t *object;
 
         clock_format(vm->created_ns, created);
-        object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:b, s:s}", "id", vm->id, "name",
+        object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:b, s:b, s:s}", "id", vm->id, "name",
                            vm->name, "state", vm_state_name(vm->state), "image", vm->image, "kernel",
                            vm->kernel, "vcpu", (int) vm->vcpu, "memory_mib", (json_int_t) vm->memory_mib,
-                           "disk_bytes", (json_int_t) vm->disk_bytes, "nat", (int) vm->nat, "address",
-                           vm->address);
+                           "disk_bytes", (json_int_t) vm->disk_bytes, "nat", (int) vm->nat, "peers",
+                           (int) vm->peers, "address", vm->address);
         (void) json_object_update_new(
                 object, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o}", "vmm", vm->vmm, "boot_id",
                                   vm->boot_id, "last_error", vm->last_error, "created_at", created,

@@ -256,6 +256,8 @@ static struct creation *creation_new(const struct daemon *daemon, const struct v
                 .memory_mib = p->memory ? p->memory : daemon->config.memory_mib,
                 .disk_bytes = p->disk_size ? p->disk_size : daemon->config.disk_bytes,
                 .nat = p->nat,
+                .peers = p->peers,
+                .tap = xstrdup(""),
                 .address = xstrdup(""),
                 .vmm = xstrdup(""),
                 .boot_id = xstrdup(""),

@@ -55,7 +55,9 @@ json_t *daemon_vm_job_params(const struct daemon *daemon, const struct store_vm 
         set_number(params, "spec.memory_mib", vm->memory_mib);
         set_number(params, "spec.disk_bytes", vm->disk_bytes);
         (void) json_object_set_new(params, "spec.nat", json_boolean(vm->nat));
+        (void) json_object_set_new(params, "spec.peers", json_boolean(vm->peers));
         set_text(params, "spec.address", vm->address);
+        set_text(params, "spec.tap", vm->tap);
         set_text(params, "spec.kernel", vm->kernel);
         set_host(params, daemon);
         /* Only a create needs the image; an image deleted since then does not keep its VMs from starting. */
@@ -65,4 +67,11 @@ json_t *daemon_vm_job_params(const struct daemon *daemon, const struct store_vm 
                 image_done(&image);
         }
         return params;
+}
+
+void daemon_vm_nat(struct daemon_operation *operation, const struct store_vm *vm, daemon_operation_then *then)
+{
+        scoped_free char *key = daemon_vm_key(vm->id);
+
+        daemon_operation_job(operation, key, "job.vm.nat", daemon_vm_job_params(operation->daemon, vm), then);
 }

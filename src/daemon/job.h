@@ -27,13 +27,14 @@ struct job_doctor_params {
         const char *qemu_vmm_path;
 };
 
-extern const struct rpc_method job_vm_create, job_vm_start, job_vm_stop, job_vm_clean;
+extern const struct rpc_method job_vm_create, job_vm_start, job_vm_stop, job_vm_nat, job_vm_clean;
 extern const struct rpc_method job_image_pull, job_kernel_pull, job_kernel_import, job_kernel_refresh,
         job_doctor;
 
 int job_vm_create_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_vm_start_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_vm_stop_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
+int job_vm_nat_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_vm_clean_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_image_pull_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_kernel_pull_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);

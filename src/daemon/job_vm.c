@@ -5,6 +5,7 @@
 #include "daemon/job.h"
 #include "vm/vm_clean.h"
 #include "vm/vm_ledger.h"
+#include "vm/vm_network.h"
 #include "vm/vm_start.h"
 #include "vm/vm_stop.h"
 
@@ -20,7 +21,9 @@ static const struct rpc_field vm_params[] = {
         SPEC(memory_mib),
         SPEC(disk_bytes),
         SPEC(nat),
+        SPEC(peers),
         SPEC(address),
+        SPEC(tap),
         SPEC(rootfs_path),
         SPEC(work_seed_path),
         SPEC(kernels_folder),
@@ -51,6 +54,7 @@ static const struct rpc_field vm_params[] = {
 const struct rpc_method job_vm_create = VM_JOB("job.vm.create", "Make a VM's disks and perhaps start it.");
 const struct rpc_method job_vm_start = VM_JOB("job.vm.start", "Start a VM.");
 const struct rpc_method job_vm_stop = VM_JOB("job.vm.stop", "Stop a VM.");
+const struct rpc_method job_vm_nat = VM_JOB("job.vm.nat", "Let a running VM out, or not.");
 const struct rpc_method job_vm_clean = VM_JOB("job.vm.clean", "End a VM and undo what its ledger names.");
 
 static void step_begun(void *userdata, const char *step)
@@ -136,6 +140,16 @@ int job_vm_stop_run(struct rpc_call *call, const void *params, json_t **ret_resu
         (void) call;
         (void) ret_result;
         return lock < 0 ? lock : vm_stop(&p->spec, &watch, err);
+}
+
+int job_vm_nat_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)
+{
+        const struct job_vm_params *p = params;
+        scoped_close int lock = vm_lock(p->spec.folder, err);
+
+        (void) call;
+        (void) ret_result;
+        return lock < 0 ? lock : vm_set_nat(&p->spec, err);
 }
 
 int job_vm_clean_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)

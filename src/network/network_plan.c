@@ -72,40 +72,31 @@ void network_tap_of(const char *vm_id, char ret_tap[NETWORK_TAP_MAX])
         (void) snprintf(ret_tap, NETWORK_TAP_MAX, "tap-fc-%.*s", TAP_ID_DIGITS, vm_id);
 }
 
-int network_attach(const struct network_settings *settings, const char *tap, const char *address, bool nat,
+int network_attach(const struct network_settings *settings, const struct network_guest *guest,
                    int *ret_tap_fd, struct err *err)
 {
-        const char *socket = settings->helper_socket;
-        struct priv_tap wish = { .name = tap, .network = triple_of(settings), .guest_ip = address };
         char mac[NETWORK_MAC_MAX] = "";
-        scoped_close int fd = FD_NONE;
-        int r = network_mac_of(address, mac, err);
+        const struct priv_tap wish = {
+                .name = guest->tap,
+                .network = triple_of(settings),
+                .guest_ip = guest->address,
+                .mac = mac,
+                .nat = guest->nat,
+                .peers = guest->peers,
+        };
+        int r = network_mac_of(guest->address, mac, err);
 
-        wish.mac = mac;
-        if (r == 0)
-                r = priv_create_tap(socket, &wish, &fd, err);
-        if (r < 0)
-                return r;
-        /* Said also when it is not wanted: the VM may have had it before. */
-        r = priv_ensure_nat(socket, address, tap, nat, err);
-        if (r < 0) {
-                struct err other = { 0 };
-
-                if (priv_delete_tap(socket, tap, &other) < 0)
-                        err_join(err, &other);
-                return r;
-        }
-        *ret_tap_fd = take_fd(&fd);
-        return 0;
+        return r == 0 ? priv_create_tap(settings->helper_socket, &wish, ret_tap_fd, err) : r;
 }
 
 int network_detach(const struct network_settings *settings, const char *tap, const char *address,
                    struct err *err)
 {
-        struct err other = { 0 };
-        int r = priv_ensure_nat(settings->helper_socket, address, tap, false, err);
-        int tap_r = priv_delete_tap(settings->helper_socket, tap, &other);
+        return priv_delete_tap(settings->helper_socket, tap, address[0] != '\0' ? address : NULL, err);
+}
 
-        err_join(err, &other);
-        return r < 0 ? r : tap_r;
+int network_set_nat(const struct network_settings *settings, const struct network_guest *guest,
+                    struct err *err)
+{
+        return priv_ensure_nat(settings->helper_socket, guest->address, guest->tap, guest->nat, err);
 }

@@ -31,12 +31,23 @@ int network_mac_of(const char *address, char ret_mac[NETWORK_MAC_MAX], struct er
 /* "tap-fc-" + 8 hex digits of the VM's id. */
 void network_tap_of(const char *vm_id, char ret_tap[NETWORK_TAP_MAX]);
 
+/* All borrowed. */
+struct network_guest {
+        const char *tap;
+        const char *address;
+        bool nat;   /* out to other networks */
+        bool peers; /* to other guests that have it too */
+};
+
 /*
- * Bridge, tap in it (port isolated, MAC and address pinned), NAT when wanted. *ret_tap_fd is the open tap, owned by the
- * caller. op_id is forwarded to the helper.
+ * Bridge, tap in it (MAC and address pinned; the port isolated, but from peers), NAT as wanted, in one exchange with the
+ * helper. *ret_tap_fd is the open tap, owned by the caller.
  */
-int network_attach(const struct network_settings *settings, const char *tap, const char *address, bool nat,
+int network_attach(const struct network_settings *settings, const struct network_guest *guest,
                    int *ret_tap_fd, struct err *err);
 /* Tap and NAT go; missing ones are success. */
 int network_detach(const struct network_settings *settings, const char *tap, const char *address,
                    struct err *err);
+/* Lets a guest with a tap out from now on, or not; its connections of before end with it. */
+int network_set_nat(const struct network_settings *settings, const struct network_guest *guest,
+                    struct err *err);

@@ -48,9 +48,13 @@ struct store_vm {
         uint64_t memory_mib;
         uint64_t disk_bytes;
         bool nat;
+        bool peers;    /* may talk to other VMs that may, too */
         char *address; /* unique while the row exists */
-        char *vmm;     /* "qemu", "firecracker", "" before the first start */
-        char *boot_id; /* of the running guest */
+        char *tap;     /* out of the pool, while the VM is starting, running or being cleaned; "" otherwise */
+        uint64_t disk_iops, disk_bandwidth,
+                net_bandwidth; /* a second: operations, bytes, bytes; 0: unlimited */
+        char *vmm;             /* "qemu", "firecracker", "" before the first start */
+        char *boot_id;         /* of the running guest */
         char *last_error;
         char *workspace; /* JSON: guest_path, host_path, head; "" for none (workspace_json, migration 3) */
         uint64_t created_ns, updated_ns, touched_ns;

@@ -37,9 +37,15 @@ const struct store_migration store_migrations[] = {
           "  created_at INTEGER NOT NULL,"
           "  updated_at INTEGER NOT NULL,"
           "  touched_at INTEGER NOT NULL"
-          ") WITHOUT ROWID;"                                                                            },
-        { 2, "drop_images_docker", "ALTER TABLE images DROP COLUMN docker;"                             },
-        { 3, "vms_workspace",      "ALTER TABLE vms ADD COLUMN workspace_json TEXT NOT NULL DEFAULT '';"},
+          ") WITHOUT ROWID;"                                                                                },
+        { 2, "drop_images_docker",     "ALTER TABLE images DROP COLUMN docker;"                             },
+        { 3, "vms_workspace",          "ALTER TABLE vms ADD COLUMN workspace_json TEXT NOT NULL DEFAULT '';"},
+        { 4, "vms_network_and_limits",
+         "ALTER TABLE vms ADD COLUMN peers INTEGER NOT NULL DEFAULT 0;"
+          "ALTER TABLE vms ADD COLUMN tap TEXT NOT NULL DEFAULT '';"
+          "ALTER TABLE vms ADD COLUMN disk_iops INTEGER NOT NULL DEFAULT 0;"
+          "ALTER TABLE vms ADD COLUMN disk_bandwidth INTEGER NOT NULL DEFAULT 0;"
+          "ALTER TABLE vms ADD COLUMN net_bandwidth INTEGER NOT NULL DEFAULT 0;"                            },
 };
 const size_t store_n_migrations = sizeof(store_migrations) / sizeof(store_migrations[0]);
 

@@ -9,8 +9,8 @@
 #include "base/log.h"
 #include "base/scoped.h"
 #include "base/text.h"
-#include "network/network_plan.h"
 #include "vm/vm_ledger.h"
+#include "vm/vm_network.h"
 #include "vm/vm_process.h"
 #include "vmm/client/vmm_client.h"
 
@@ -43,12 +43,7 @@ static void end_vmm(const struct vm_spec *spec, const struct vm_ledger *ledger, 
 
 static void drop_network(const struct vm_spec *spec, const struct vm_ledger *ledger, struct err *err)
 {
-        const struct network_settings settings = {
-                .helper_socket = spec->helper_socket,
-                .bridge = spec->bridge,
-                .bridge_ip = spec->bridge_ip,
-                .prefix = spec->prefix,
-        };
+        const struct network_settings settings = vm_network_settings(spec);
 
         if (ledger->tap[0] != '\0')
                 (void) network_detach(&settings, ledger->tap, ledger->address, err);
@@ -62,7 +57,10 @@ int vm_clean(const struct vm_spec *spec, struct err *err)
         if (vm_ledger_read(spec->folder, &ledger, &step) < 0) {
                 log_warn("the ledger cannot be read; cleaning by the vm's id", "{s:s, s:s}", "vm_id",
                          spec->id, "error", step.message);
-                network_tap_of(spec->id, ledger.tap);
+                if (spec->tap)
+                        (void) snprintf(ledger.tap, sizeof(ledger.tap), "%s", spec->tap);
+                else
+                        network_tap_of(spec->id, ledger.tap);
                 (void) snprintf(ledger.address, sizeof(ledger.address), "%s",
                                 spec->address ? spec->address : "");
         }

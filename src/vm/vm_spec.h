@@ -18,7 +18,9 @@ struct vm_spec {
         uint64_t memory_mib;
         uint64_t disk_bytes; /* of the work disk */
         bool nat;
+        bool peers; /* may talk to other VMs that may, too */
         const char *address;
+        const char *tap; /* out of the pool, from the VM's record; NULL: one of its own */
         /* image and kernel */
         const char *rootfs_path;
         const char *work_seed_path; /* NULL: an empty work disk */

@@ -12,9 +12,9 @@
 #include "base/text.h"
 #include "guest/client/guest_client.h"
 #include "kernel/kernel_store.h"
-#include "network/network_plan.h"
 #include "vm/vm_clean.h"
 #include "vm/vm_ledger.h"
+#include "vm/vm_network.h"
 #include "vmm/client/vmm_client.h"
 
 #define VMM_LAUNCH_MS 10000
@@ -79,16 +79,6 @@ static int write_ledger(struct start *start, struct err *err)
         return vm_ledger_write(start->spec->folder, &start->ledger, err);
 }
 
-static struct network_settings settings_of(const struct vm_spec *spec)
-{
-        return (struct network_settings){
-                .helper_socket = spec->helper_socket,
-                .bridge = spec->bridge,
-                .bridge_ip = spec->bridge_ip,
-                .prefix = spec->prefix,
-        };
-}
-
 /* The kernel, the disks and the VMM are there: a missing one is named before anything is made (spec 7.3). */
 static int check_begin(void *context, struct err *err)
 {
@@ -119,23 +109,27 @@ static int network_begin(void *context, struct err *err)
 {
         struct start *start = context;
         const struct vm_spec *spec = start->spec;
-        const struct network_settings settings = settings_of(spec);
+        const struct network_settings settings = vm_network_settings(spec);
+        const struct network_guest guest = { start->ledger.tap, spec->address, spec->nat, spec->peers };
         int r = network_mac_of(spec->address, start->mac, err);
 
         if (r < 0)
                 return r;
-        network_tap_of(spec->id, start->ledger.tap);
+        if (spec->tap)
+                (void) snprintf(start->ledger.tap, sizeof(start->ledger.tap), "%s", spec->tap);
+        else
+                network_tap_of(spec->id, start->ledger.tap);
         (void) snprintf(start->ledger.address, sizeof(start->ledger.address), "%s", spec->address);
         r = write_ledger(start, err);
         if (r < 0)
                 return r;
-        return network_attach(&settings, start->ledger.tap, spec->address, spec->nat, &start->tap_fd, err);
+        return network_attach(&settings, &guest, &start->tap_fd, err);
 }
 
 static void network_undo(void *context, struct err *err)
 {
         const struct start *start = context;
-        const struct network_settings settings = settings_of(start->spec);
+        const struct network_settings settings = vm_network_settings(start->spec);
 
         (void) network_detach(&settings, start->ledger.tap, start->spec->address, err);
 }

@@ -143,10 +143,10 @@ def mac_bytes(mac):
 class Guest:
     """Speaks Ethernet on an open tap as the guest at an address would."""
 
-    def __init__(self, helper, number, nat=None):
+    def __init__(self, helper, number, nat=None, **allowed):
         self.helper, self.name, self.ip = helper, f"tap-fc-{number}", f"172.16.0.{number}"
         self.mac = f"06:00:ac:10:00:{number:02x}"
-        self.fd, = helper.ok("create_tap", tap=self.name, guest_ip=self.ip, mac=self.mac, **NET)
+        self.fd, = helper.ok("create_tap", tap=self.name, guest_ip=self.ip, mac=self.mac, **allowed, **NET)
         if nat is not None:
             self.nat(nat)
 

@@ -201,6 +201,63 @@ def test_guests_do_not_reach_each_other(helper, guest):
     other.close()
 
 
+def reaches(one, other, how):
+    """Whether a datagram from one guest arrives at the other, through the bridge or by way of the host."""
+    word = os.urandom(6).hex().encode()
+    if how == "bridge":
+        one.send(one.arp(1, bytes(6), socket.inet_aton(other.ip)))
+    one.send(one.udp(9, word, to=other.ip, via=other.mac if how == "bridge" else "06:01:ac:10:00:01"))
+    return bool(other.waits_for(lambda f: f.endswith(word), 1.0))
+
+
+@pytest.mark.parametrize("bridge_nf", [0, 1], ids=["alone", "bridge-nf-and-drop"])
+def test_guests_with_peers_reach_those_alone_that_have_them_too(helper, bridge_nf):
+    switch = pathlib.Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+    needs(switch.exists() or not bridge_nf, "no br_netfilter")
+    pathlib.Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+    if bridge_nf:
+        switch.write_text("1")
+        subprocess.run(["nft", "-f", "-"], input=IPTABLES_DROP + INET_DROP, text=True, check=True)
+    one, two = Guest(helper, 2, peers=True), Guest(helper, 3, peers=True)
+    alone = Guest(helper, 4, nat=True)
+    try:
+        assert links()["tap-fc-4"]["linkinfo"]["info_slave_data"]["isolated"]
+        for how in ("bridge", "host"):
+            assert reaches(one, two, how) and reaches(two, one, how), how
+            assert not reaches(one, alone, how) and not reaches(alone, two, how), how
+        frame = two.arp(1, bytes(6), socket.inet_aton(one.ip), sender_ip=alone.ip)
+        two.send(frame)
+        assert not one.waits_for(lambda f: f == frame, QUIET)  # pins hold among peers
+        os.close(two.fd)
+        two.fd, = helper.ok("create_tap", tap=two.name, guest_ip=two.ip, mac=two.mac, **NET)
+        assert not reaches(one, two, "bridge") and not reaches(one, two, "host")  # no longer allowed
+    finally:
+        for guest in (one, two, alone):
+            guest.close()
+        if switch.exists():
+            switch.write_text("0")
+    assert "172.16.0." not in ruleset() and "tap-fc-2" not in ruleset()
+
+
+def test_a_removed_bridge_comes_back_with_its_guests(helper, guest):
+    one, two = Guest(helper, 3, peers=True), Guest(helper, 4, peers=True)
+    run("ip", "link", "del", "br-fc")
+    assert "master" not in links()[guest.name]
+    helper.ok("ensure_bridge", **NET)
+    guest.send(guest.echo())
+    assert guest.waits_for(lambda f: f[12:14] == b"\x08\x00" and f[23] == 1 and f[34] == 0)
+    with ear() as sock:
+        frame = guest.echo(ip="172.16.0.3")
+        guest.send(frame)
+        assert not is_heard(sock, frame)
+    for tap in (guest, one, two):
+        port = links()[tap.name]["linkinfo"]["info_slave_data"]
+        assert port["isolated"] == (tap is guest) and not port["learning"] and not port["flood"], tap.name
+    assert reaches(one, two, "bridge") and not reaches(one, guest, "bridge")
+    one.close()
+    two.close()
+
+
 def test_guest_reaches_no_service_of_the_host(guest):
     run("ip", "addr", "add", "198.51.100.1/32", "dev", "lo")
     with socket.create_server(("0.0.0.0", 4200)):
@@ -265,6 +322,10 @@ def test_nat_lets_a_guest_out_and_only_then(helper, guest, others, bridge_nf):
         os.close(guest.fd)
         helper.ok("delete_tap", tap=guest.name)
         assert "172.16.0.2" not in ruleset()  # a tap takes all with it
+        for nat in (True, False):
+            guest.fd, = helper.ok("create_tap", tap=guest.name, guest_ip=guest.ip, mac=guest.mac, nat=nat, **NET)
+            assert bool(goes_out(b"four")) == nat
+            os.close(guest.fd)
         guest.fd, = helper.ok("create_tap", tap=guest.name, guest_ip=guest.ip, mac=guest.mac, **NET)
     finally:
         outside.close()
@@ -296,12 +357,13 @@ def test_iptables_goes_on_showing_its_chain(helper, guest):
 HUGE = "x" * 100000
 GOOD = {
     "ensure_bridge": dict(NET),
-    "create_tap": dict(NET, tap="tap-fc-5", guest_ip="172.16.0.5", mac="06:00:ac:10:00:05"),
-    "delete_tap": {"tap": "tap-fc-5"},
+    "create_tap": dict(NET, tap="tap-fc-5", guest_ip="172.16.0.5", mac="06:00:ac:10:00:05", nat=True, peers=True),
+    "delete_tap": {"tap": "tap-fc-5", "guest_ip": "172.16.0.5"},
     "ensure_nat": {"tap": "tap-fc-5", "guest_ip": "172.16.0.5", "enable": True},
     "kill_process": {"pid": 4000000},
     "signal_process": {"pid": 4000000, "signal": "TERM"},
 }
+OPTIONAL = {"create_tap": ("guest_ip", "mac", "nat", "peers"), "delete_tap": ("guest_ip",)}
 ODD = [None, True, 7, -1, 1.5, [], {}, "", HUGE, "../x", "%d", "a b", "\u00e9", 2**63 - 1]
 BAD = {
     "bridge": ["eth0", "docker0", "lo", "br-fcx", "br-fc-0123456789", "br-fc-%d"],
@@ -311,6 +373,8 @@ BAD = {
     "guest_ip": ["172.16.0.256", "172.16.0", "::1"],
     "mac": ["00:00:ac:10:00:05", "ff:ff:ff:ff:ff:ff", "06:00:ac:10:00", "06-00-ac-10-00-05"],
     "enable": ["true", 1, 0],
+    "nat": ["true", 1, 0],
+    "peers": ["true", 1, 0],
     "pid": [0, 1, 2**22 + 1, 2**32, "12"],
     "signal": ["STOP", "CONT", "9", "RTMIN", "SIG"],
 }
@@ -324,7 +388,7 @@ def test_no_wrong_field_changes_anything(helper, method):
         for value in BAD[field] + [v for v in ODD if not right_kind(v)]:
             code = helper.code(method, **dict(GOOD[method], **{field: value}))
             assert code == "bad_request", (method, field, value if value != HUGE else "huge")
-        if not (method == "create_tap" and field in ("guest_ip", "mac")):
+        if field not in OPTIONAL.get(method, ()):
             assert helper.code(method, **{k: v for k, v in GOOD[method].items() if k != field}) == "bad_request"
         assert helper.code(method, **dict(GOOD[method], **{field: "a\0b"})) != "ok"  # not even JSON to jansson
     assert helper.code(method, **dict(GOOD[method], unknown=1)) == "bad_request"

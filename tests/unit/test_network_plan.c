@@ -67,7 +67,10 @@ static void without_a_helper_the_failure_says_so(void **state)
 
         (void) state;
         alone.helper_socket = "/nonexistent/banger/root.sock";
-        assert_int_equal(network_attach(&alone, "tap-fc-1", "172.16.0.2", false, &fd, &err), -ENOTCONN);
+        assert_int_equal(network_attach(&alone,
+                                        &(struct network_guest){ "tap-fc-1", "172.16.0.2", false, false },
+                                        &fd, &err),
+                         -ENOTCONN);
         assert_int_equal(fd, -1);
         assert_non_null(strstr(err.message, "/nonexistent/banger/root.sock"));
         assert_non_null(strstr(err.message, "root helper"));

@@ -125,9 +125,18 @@ static void a_row_comes_back_as_it_went_in(void **state)
         assert_string_equal(vm.address, "172.16.0.2");
         assert_string_equal(vm.vmm, "");
         assert_string_equal(vm.workspace, "");
+        assert_string_equal(vm.tap, "");
+        assert_false(vm.peers);
+        assert_true(vm.disk_iops == 0 && vm.disk_bandwidth == 0 && vm.net_bandwidth == 0);
 
         vm.state = VM_RUNNING;
         vm.nat = false;
+        vm.peers = true;
+        free(vm.tap);
+        vm.tap = xstrdup("tap-pool-7");
+        vm.disk_iops = 100;
+        vm.disk_bandwidth = UINT64_C(5) << 30;
+        vm.net_bandwidth = 7;
         free(vm.workspace);
         vm.workspace = xstrdup("{\"head\":\"abc\"}");
         before = vm.updated_ns;
@@ -139,6 +148,9 @@ static void a_row_comes_back_as_it_went_in(void **state)
         assert_int_equal(store_vm_find(store, "00112233445566aa", &vm, &f->err), 0);
         assert_int_equal(vm.state, VM_RUNNING);
         assert_false(vm.nat);
+        assert_true(vm.peers);
+        assert_string_equal(vm.tap, "tap-pool-7");
+        assert_true(vm.disk_iops == 100 && vm.disk_bandwidth == UINT64_C(5) << 30 && vm.net_bandwidth == 7);
         assert_string_equal(vm.workspace, "{\"head\":\"abc\"}");
         assert_true(vm.updated_ns > before);
         store_vm_done(&vm);
@@ -233,10 +245,12 @@ static void a_thousand_rows_are_listed_in_order(void **state)
         char **addresses = NULL;
         unsigned n = 0, n_addresses = 0;
 
-        run_sql(f->path,
-                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)"
-                " INSERT INTO vms SELECT printf('%016x', i), 'vm-' || i, 'stopped', 'i', 'k', 1, 512, 1, 1,"
-                " '172.16.' || (i / 256) || '.' || (i % 256), '', '', '', 2000 - i, i, i, '' FROM n");
+        run_sql(f->path, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)"
+                         " INSERT INTO vms (id, name, state, image, kernel, vcpu, memory_mib, disk_bytes, "
+                         "nat, address, vmm,"
+                         " boot_id, last_error, created_at, updated_at, touched_at) SELECT printf('%016x', "
+                         "i), 'vm-' || i, 'stopped', 'i', 'k', 1, 512, 1, 1,"
+                         " '172.16.' || (i / 256) || '.' || (i % 256), '', '', '', 2000 - i, i, i FROM n");
         assert_int_equal(store_vm_list(store, &vms, &n, &f->err), 0);
         assert_int_equal(n, N_MANY);
         assert_string_equal(vms[0].name, "vm-1000");
@@ -279,17 +293,17 @@ static void inspection_classifies_and_changes_nothing(void **state)
                 enum store_schema schema;
                 const char *line;
         } cases[] = {
-                {NULL,                                                                  STORE_MIGRATIONS_NEEDED,
-                 "migrations needed: pending [1, 2, 3] (binary will apply on first Open)"},
-                { "CREATE TABLE unrelated (x)",                                         STORE_MIGRATIONS_NEEDED,
-                 "migrations needed: pending [1, 2, 3] (binary will apply on first Open)"},
+                {NULL,                                                                             STORE_MIGRATIONS_NEEDED,
+                 "migrations needed: pending [1, 2, 3, 4] (binary will apply on first Open)"                                                                  },
+                { "CREATE TABLE unrelated (x)",                                                    STORE_MIGRATIONS_NEEDED,
+                 "migrations needed: pending [1, 2, 3, 4] (binary will apply on first Open)"                                                                  },
                 { "CREATE TABLE schema_migrations (id INTEGER PRIMARY KEY, name TEXT, applied_at TEXT);"
-                  "INSERT INTO schema_migrations VALUES (2, 'b', '')", STORE_MIGRATIONS_NEEDED,
-                 "migrations needed: pending [1, 3] (binary will apply on first Open)"   },
-                { "INSERT INTO schema_migrations VALUES (1, 'a', ''), (3, 'c', '')",    STORE_COMPATIBLE,
-                 "compatible: 3 migrations applied"                                      },
-                { "INSERT INTO schema_migrations VALUES (99, 'future', '')",            STORE_INCOMPATIBLE,
-                 "incompatible: unknown [99] (the database belongs to a newer banger)"   },
+                  "INSERT INTO schema_migrations VALUES (2, 'b', '')",            STORE_MIGRATIONS_NEEDED,
+                 "migrations needed: pending [1, 3, 4] (binary will apply on first Open)"                                                                     },
+                { "INSERT INTO schema_migrations VALUES (1, 'a', ''), (3, 'c', ''), (4, 'd', '')",
+                 STORE_COMPATIBLE,                                                                                          "compatible: 4 migrations applied"},
+                { "INSERT INTO schema_migrations VALUES (99, 'future', '')",                       STORE_INCOMPATIBLE,
+                 "incompatible: unknown [99] (the database belongs to a newer banger)"                                                                        },
         };
         struct fixture *f = *state;
 
@@ -358,7 +372,7 @@ static void two_openers_apply_each_migration_once(void **state)
                 assert_true(wait(&status) > 0);
                 assert_int_equal(status, 0);
         }
-        assert_int_equal(count(f->path, "SELECT count(*) FROM schema_migrations"), 3);
+        assert_int_equal(count(f->path, "SELECT count(*) FROM schema_migrations"), 4);
 }
 
 static void die(sqlite3_context *context, int n, sqlite3_value **values)

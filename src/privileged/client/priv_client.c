@@ -100,6 +100,8 @@ int priv_create_tap(const char *socket, const struct priv_tap *tap, int *ret_fd,
                 (void) json_object_set_new(params, "guest_ip", json_string(tap->guest_ip));
         if (tap->mac)
                 (void) json_object_set_new(params, "mac", json_string(tap->mac));
+        (void) json_object_set_new(params, "nat", json_boolean(tap->nat));
+        (void) json_object_set_new(params, "peers", json_boolean(tap->peers));
         r = call(socket, PRIV_CREATE_TAP, params, &reply, err);
         if (r == 0) {
                 *ret_fd = reply.fds[0];
@@ -108,11 +110,17 @@ int priv_create_tap(const char *socket, const struct priv_tap *tap, int *ret_fd,
         return r;
 }
 
-int priv_delete_tap(const char *socket, const char *tap, struct err *err)
+int priv_delete_tap(const char *socket, const char *tap, const char *guest_ip, struct err *err)
 {
+        uint32_t address;
         int r = priv_check_tap(tap, err);
 
-        return r == 0 ? call_without_answer(socket, PRIV_DELETE_TAP, json_pack("{s:s}", "tap", tap), err) : r;
+        if (r == 0 && guest_ip)
+                r = priv_check_ipv4(guest_ip, "guest_ip", &address, err);
+        if (r < 0)
+                return r;
+        return call_without_answer(socket, PRIV_DELETE_TAP,
+                                   json_pack("{s:s, s:s*}", "tap", tap, "guest_ip", guest_ip), err);
 }
 
 int priv_ensure_nat(const char *socket, const char *guest_ip, const char *tap, bool enable, struct err *err)

@@ -18,13 +18,14 @@ int priv_ensure_bridge(const char *socket, const struct priv_network *network, s
 struct priv_tap {
         const char *name;
         struct priv_network network;
-        const char *guest_ip; /* both NULL: for the pool */
+        const char *guest_ip; /* both NULL: nothing passes */
         const char *mac;
+        bool nat, peers;
 };
 /* *ret_fd is the open tap, the caller's (virtio-net header on, one queue). EBUSY while somebody has it open. */
 int priv_create_tap(const char *socket, const struct priv_tap *tap, int *ret_fd, struct err *err);
-/* A missing one is success. What its guest was allowed goes with it. */
-int priv_delete_tap(const char *socket, const char *tap, struct err *err);
+/* A missing one is success. What its guest was allowed goes with it; guest_ip may be NULL when a pin tells it. */
+int priv_delete_tap(const char *socket, const char *tap, const char *guest_ip, struct err *err);
 int priv_ensure_nat(const char *socket, const char *guest_ip, const char *tap, bool enable, struct err *err);
 /* ENOENT: the process is gone. EPERM: it is not a VMM of banger. */
 int priv_kill_process(const char *socket, uint32_t pid, struct err *err);

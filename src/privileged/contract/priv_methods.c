@@ -16,11 +16,14 @@ static const struct rpc_field create_tap_params[] = {
         RPC_FIELD(struct priv_create_tap_params, cidr, "prefix length, 8 to 32", .required = true),
         RPC_FIELD(struct priv_create_tap_params, guest_ip, "the only IPv4 address the guest may use"),
         RPC_FIELD(struct priv_create_tap_params, mac, "the only link address the guest may use"),
+        RPC_FIELD(struct priv_create_tap_params, nat, "whether the guest may go out"),
+        RPC_FIELD(struct priv_create_tap_params, peers, "whether it may talk to other guests that may"),
         RPC_END,
 };
 
 static const struct rpc_field delete_tap_params[] = {
         RPC_FIELD(struct priv_delete_tap_params, tap, "tap-fc-... or tap-pool-...", .required = true),
+        RPC_FIELD(struct priv_delete_tap_params, guest_ip, "the address its guest had"),
         RPC_END,
 };
 
@@ -50,7 +53,7 @@ static const struct rpc_field signal_process_params[] = {
 
 const struct rpc_method priv_methods[PRIV_N_METHODS] = {
         [PRIV_PING]           = METHOD(ping, "Answer with the helper's version.", nothing, .is_quiet = true),
-        [PRIV_ENSURE_BRIDGE]  = METHOD(ensure_bridge, "Create the bridge, give it its address, set it up.",
+        [PRIV_ENSURE_BRIDGE]  = METHOD(ensure_bridge, "Create the bridge, set it up, put guests' taps back into it.",
                                        ensure_bridge_params, .is_quiet = true),
         [PRIV_CREATE_TAP]     = METHOD(create_tap, "Create a tap in the bridge and pass it back open.",
                                        create_tap_params, .n_fds_out = 1, .is_quiet = true),

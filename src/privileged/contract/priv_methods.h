@@ -33,7 +33,7 @@ struct priv_ensure_bridge_params {
         uint32_t cidr;
 };
 
-/* Without guest_ip and mac (both or neither) the tap waits in the pool, and no frame from it passes. */
+/* Without guest_ip and mac (both or neither) nothing is pinned to the tap, and no frame from it passes. */
 struct priv_create_tap_params {
         const char *tap;
         const char *bridge;
@@ -41,10 +41,13 @@ struct priv_create_tap_params {
         uint32_t cidr;
         const char *guest_ip;
         const char *mac;
+        bool nat;   /* the guest may go out at once; false: what its address was allowed before ends */
+        bool peers; /* it may talk to other guests that may, too */
 };
 
 struct priv_delete_tap_params {
         const char *tap;
+        const char *guest_ip; /* what it was allowed goes also when nothing is pinned any more */
 };
 
 struct priv_ensure_nat_params {

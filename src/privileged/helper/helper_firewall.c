@@ -14,6 +14,7 @@
 
 /* linux/netfilter_bridge.h, which does not go together with net/if.h */
 #define NF_BR_PRE_ROUTING 0
+#define NF_BR_FORWARD     2
 
 #define OP         "priv.firewall"
 #define IP_FORWARD "/proc/sys/net/ipv4/ip_forward"
@@ -37,13 +38,17 @@ static const struct nft_place at_bridge = { NFPROTO_BRIDGE, "banger" };
 static const struct nft_place at_ip = { NFPROTO_IPV4, "banger" };
 
 static const struct nft_set pins = { "pins", TYPE_PIN, sizeof(struct pin), 1 };
+static const struct nft_set peer_taps = { "peers", TYPE_IFNAME, IFNAMSIZ, 1 };
 static const struct nft_set bridges = { "bridges", TYPE_IFNAME, IFNAMSIZ, 1 };
 static const struct nft_set nat = { "nat", TYPE_IPV4_ADDR, sizeof(uint32_t), 2 };
+static const struct nft_set peer_ips = { "peers", TYPE_IPV4_ADDR, sizeof(uint32_t), 2 };
 
 /* Priorities: the bridge's before everything (-300 is dstnat there); forward and input before the usual filter (0). */
 static const struct nft_chain bridge_chains[] = {
         {"prerouting",  "filter", NF_BR_PRE_ROUTING, -350},
+        { "forward",    "filter", NF_BR_FORWARD,     -350},
         { "from_guest", NULL,     0,                 0   },
+        { "to_port",    NULL,     0,                 0   },
 };
 static const struct nft_chain ip_chains[] = {
         {"postrouting", "nat",    NF_INET_POST_ROUTING, 100},
@@ -98,6 +103,7 @@ static const struct nft_chain ip_chains[] = {
 #define ETHER_SOURCE   LOAD(NFT_PAYLOAD_LL_HEADER, 6, 6, .reg = REG_MAC)
 #define ETHER_TYPE     LOAD(NFT_PAYLOAD_LL_HEADER, 12, 2)
 #define IP_SOURCE(...) LOAD(NFT_PAYLOAD_NETWORK_HEADER, 12, 4, __VA_ARGS__)
+#define IP_TARGET(...) LOAD(NFT_PAYLOAD_NETWORK_HEADER, 16, 4, __VA_ARGS__)
 /* RFC 826, for Ethernet and IPv4: hardware type 1, protocol 0x0800, lengths 6 and 4; sender at 8 and 14. */
 #define ARP_SHAPE     LOAD(NFT_PAYLOAD_NETWORK_HEADER, 0, 6)
 #define ARP_SENDER    LOAD(NFT_PAYLOAD_NETWORK_HEADER, 8, 6, .reg = REG_MAC)
@@ -117,6 +123,11 @@ static const struct nft_rule bridge_rules[] = {
                           META(NFT_META_IIFNAME), ETHER_SOURCE, ARP_SENDER_IP, IN("pins"),
                           ARP_SENDER, IN("pins"), VERDICT(NF_ACCEPT) } },
         { "from_guest", { VERDICT(NF_DROP) } },
+        { "forward",    { META(NFT_META_IIFNAME), EQUAL("tap-fc-", 7), JUMP("to_port") } },
+        { "forward",    { META(NFT_META_IIFNAME), EQUAL("tap-pool-", 9), JUMP("to_port") } },
+        { "to_port",    { META(NFT_META_IIFNAME), IN("peers"), META(NFT_META_OIFNAME), IN("peers"), VERDICT(NF_ACCEPT) } },
+        { "to_port",    { META(NFT_META_OIFNAME), EQUAL("tap-fc-", 7), VERDICT(NF_DROP) } },
+        { "to_port",    { META(NFT_META_OIFNAME), EQUAL("tap-pool-", 9), VERDICT(NF_DROP) } },
 };
 
 static const struct nft_rule ip_rules[] = {
@@ -124,6 +135,8 @@ static const struct nft_rule ip_rules[] = {
         { "forward",     { META(NFT_META_IIFNAME), IN("bridges"), JUMP("from_guest") } },
         { "forward",     { META(NFT_META_OIFNAME), IN("bridges"), JUMP("to_guest") } },
         { "input",       { META(NFT_META_IIFNAME), IN("bridges"), JUMP("to_host") } },
+        { "from_guest",  { META(NFT_META_OIFNAME), IN("bridges"), IP_SOURCE(), IN("peers"), IP_TARGET(), IN("peers"),
+                           VERDICT(NF_ACCEPT) } },
         { "from_guest",  { META(NFT_META_OIFNAME), IN("bridges"), VERDICT(NF_DROP) } },
         { "from_guest",  { IP_SOURCE(), IN("nat"), VERDICT(NF_ACCEPT) } },
         { "from_guest",  { VERDICT(NF_DROP) } },
@@ -181,12 +194,14 @@ static void restore_rules(struct nft_batch *batch)
 {
         nft_add_table(batch, &at_bridge);
         nft_add_set(batch, &at_bridge, &pins);
+        nft_add_set(batch, &at_bridge, &peer_taps);
         add_chains(batch, &at_bridge, bridge_chains, N_OF(bridge_chains));
         add_rules(batch, &at_bridge, bridge_rules, N_OF(bridge_rules));
 
         nft_add_table(batch, &at_ip);
         nft_add_set(batch, &at_ip, &bridges);
         nft_add_set(batch, &at_ip, &nat);
+        nft_add_set(batch, &at_ip, &peer_ips);
         add_chains(batch, &at_ip, ip_chains, N_OF(ip_chains));
         add_rules(batch, &at_ip, ip_rules, N_OF(ip_rules));
 }
@@ -202,16 +217,22 @@ static int begin(struct nft_batch *batch, struct err *err)
         return 0;
 }
 
+static void add_bridge(struct nft_batch *batch, const char *bridge)
+{
+        char key[IFNAMSIZ] = { 0 };
+
+        memcpy(key, bridge, strnlen(bridge, IFNAMSIZ - 1));
+        nft_add_element(batch, &at_ip, &bridges, key);
+}
+
 int firewall_add_bridge(const char *bridge, struct err *err)
 {
         scoped(nft_batch_done) struct nft_batch batch = { 0 };
-        char key[IFNAMSIZ] = { 0 };
         int r = begin(&batch, err);
 
         if (r < 0)
                 return r;
-        memcpy(key, bridge, strnlen(bridge, IFNAMSIZ - 1));
-        nft_add_element(&batch, &at_ip, &bridges, key);
+        add_bridge(&batch, bridge);
         return nft_batch_commit(&batch, err);
 }
 
@@ -223,49 +244,70 @@ static bool has_key(const struct nft_keys *keys, const void *key)
         return false;
 }
 
-/* Takes every pin of the tap but `kept` out, and what its guest was allowed. */
-static int drop_pins(struct nft_batch *batch, const char *tap, const struct pin *kept, struct err *err)
+/* Everything that is said of single guests, as it is now. */
+struct known {
+        struct nft_keys pins, peer_taps, nat, peer_ips; /* owned */
+};
+
+static void known_done(struct known *known)
 {
-        scoped(nft_keys_done) struct nft_keys all = { 0 }, allowed = { 0 };
-        int r = nft_list_keys(&at_bridge, &pins, &all, err);
-
-        if (r == 0)
-                r = nft_list_keys(&at_ip, &nat, &allowed, err);
-        for (size_t i = 0; r == 0 && i < all.n; i++) {
-                struct pin pin;
-
-                memcpy(&pin, all.bytes + i * sizeof(pin), sizeof(pin));
-                if (strncmp(pin.tap, tap, IFNAMSIZ) != 0 || memcmp(&pin, kept, sizeof(pin)) == 0)
-                        continue;
-                nft_delete_element(batch, &at_bridge, &pins, &pin);
-                if (pin.guest_ip == kept->guest_ip)
-                        continue;
-                if (has_key(&allowed, &pin.guest_ip))
-                        nft_delete_element(batch, &at_ip, &nat, &pin.guest_ip);
-                r = forward_forbid(batch, pin.guest_ip, err);
-        }
-        return r;
+        nft_keys_done(&known->pins);
+        nft_keys_done(&known->peer_taps);
+        nft_keys_done(&known->nat);
+        nft_keys_done(&known->peer_ips);
 }
 
-int firewall_pin(const char *tap, const uint8_t *mac, uint32_t guest_ip, struct err *err)
+static void known_done_at_scope_end(struct known *known)
 {
-        scoped(nft_batch_done) struct nft_batch batch = { 0 };
-        struct pin pin = { 0 };
-        int r = begin(&batch, err);
+        known_done(known);
+}
 
-        if (r < 0)
-                return r;
-        if (mac) {
-                memcpy(pin.tap, tap, strnlen(tap, IFNAMSIZ - 1));
-                memcpy(pin.mac, mac, sizeof(pin.mac));
-                pin.guest_ip = htonl(guest_ip);
+static int known_read(struct known *known, struct err *err)
+{
+        int r = nft_list_keys(&at_bridge, &pins, &known->pins, err);
+
+        if (r == 0)
+                r = nft_list_keys(&at_bridge, &peer_taps, &known->peer_taps, err);
+        if (r == 0)
+                r = nft_list_keys(&at_ip, &nat, &known->nat, err);
+        return r == 0 ? nft_list_keys(&at_ip, &peer_ips, &known->peer_ips, err) : r;
+}
+
+static void delete_when_known(struct nft_batch *batch, const struct nft_place *place,
+                              const struct nft_set *set, const struct nft_keys *known, const void *key)
+{
+        if (has_key(known, key))
+                nft_delete_element(batch, place, set, key);
+}
+
+/* guest_ip in network byte order. */
+static int disallow(struct nft_batch *batch, const struct known *known, uint32_t guest_ip, struct err *err)
+{
+        delete_when_known(batch, &at_ip, &nat, &known->nat, &guest_ip);
+        delete_when_known(batch, &at_ip, &peer_ips, &known->peer_ips, &guest_ip);
+        return forward_forbid(batch, guest_ip, err);
+}
+
+/* Takes every pin of the tap out, and what its guest and the one at guest_ip (network byte order, 0: none) was allowed. */
+static int drop_guest(struct nft_batch *batch, const struct known *known, const char *tap, uint32_t guest_ip,
+                      struct err *err)
+{
+        int r = guest_ip != 0 ? disallow(batch, known, guest_ip, err) : 0;
+        char key[IFNAMSIZ] = { 0 };
+
+        memcpy(key, tap, strnlen(tap, IFNAMSIZ - 1));
+        delete_when_known(batch, &at_bridge, &peer_taps, &known->peer_taps, key);
+        for (size_t i = 0; r == 0 && i < known->pins.n; i++) {
+                struct pin pin;
+
+                memcpy(&pin, known->pins.bytes + i * sizeof(pin), sizeof(pin));
+                if (memcmp(pin.tap, key, IFNAMSIZ) != 0)
+                        continue;
+                nft_delete_element(batch, &at_bridge, &pins, &pin);
+                if (pin.guest_ip != guest_ip)
+                        r = disallow(batch, known, pin.guest_ip, err);
         }
-        r = drop_pins(&batch, tap, &pin, err);
-        if (r < 0)
-                return r;
-        if (mac)
-                nft_add_element(&batch, &at_bridge, &pins, &pin);
-        return nft_batch_commit(&batch, err);
+        return r;
 }
 
 /* Left on afterwards: others on the host may have come to need it (as the spec has it, 9.2). */
@@ -281,10 +323,80 @@ static int enable_forwarding(struct err *err)
         return pwrite(fd, "1", 1, 0) == 1 ? 0 : err_errno(err, OP, "switch on " IP_FORWARD);
 }
 
+/* After drop_guest(): an element may go and come again in one batch. */
+static int add_guest(struct nft_batch *batch, const struct firewall_guest *guest, struct err *err)
+{
+        struct pin pin = { .guest_ip = htonl(guest->guest_ip) };
+
+        memcpy(pin.tap, guest->tap, strnlen(guest->tap, IFNAMSIZ - 1));
+        memcpy(pin.mac, guest->mac, sizeof(pin.mac));
+        nft_add_element(batch, &at_bridge, &pins, &pin);
+        if (guest->nat)
+                nft_add_element(batch, &at_ip, &nat, &pin.guest_ip);
+        if (guest->peers) {
+                nft_add_element(batch, &at_bridge, &peer_taps, pin.tap);
+                nft_add_element(batch, &at_ip, &peer_ips, &pin.guest_ip);
+        }
+        /* peers too: where br_netfilter shows bridged packets to iptables, a foreign policy of drop would meet them */
+        return guest->nat || guest->peers ? forward_add(batch, pin.guest_ip, err) : 0;
+}
+
+int firewall_admit(const char *bridge, const struct firewall_guest *guest, struct err *err)
+{
+        scoped(nft_batch_done) struct nft_batch batch = { 0 };
+        scoped(known_done) struct known known = { 0 };
+        int r = guest->nat ? enable_forwarding(err) : 0;
+
+        if (r == 0)
+                r = begin(&batch, err);
+        if (r == 0)
+                r = known_read(&known, err);
+        if (r < 0)
+                return r;
+        add_bridge(&batch, bridge);
+        r = drop_guest(&batch, &known, guest->tap, guest->mac ? htonl(guest->guest_ip) : 0, err);
+        if (r == 0 && guest->mac)
+                r = add_guest(&batch, guest, err);
+        return r == 0 ? nft_batch_commit(&batch, err) : r;
+}
+
+int firewall_forget(const char *tap, uint32_t guest_ip, struct err *err)
+{
+        scoped(nft_batch_done) struct nft_batch batch = { 0 };
+        scoped(known_done) struct known known = { 0 };
+        int r = begin(&batch, err);
+
+        if (r == 0)
+                r = known_read(&known, err);
+        if (r == 0)
+                r = drop_guest(&batch, &known, tap, htonl(guest_ip), err);
+        return r == 0 ? nft_batch_commit(&batch, err) : r;
+}
+
+int firewall_each_guest(int (*see)(const struct firewall_guest *guest, void *userdata, struct err *err),
+                        void *userdata, struct err *err)
+{
+        scoped(known_done) struct known known = { 0 };
+        int r = known_read(&known, err);
+
+        for (size_t i = 0; r == 0 && i < known.pins.n; i++) {
+                struct pin pin;
+                struct firewall_guest guest = { .tap = pin.tap, .mac = pin.mac };
+
+                memcpy(&pin, known.pins.bytes + i * sizeof(pin), sizeof(pin));
+                pin.tap[IFNAMSIZ - 1] =
+                        '\0'; /* as every name of ours is; the kernel's word is not taken for it */
+                guest.guest_ip = ntohl(pin.guest_ip);
+                guest.peers = has_key(&known.peer_taps, pin.tap);
+                r = see(&guest, userdata, err);
+        }
+        return r;
+}
+
 int firewall_set_nat(uint32_t guest_ip, bool enable, struct err *err)
 {
         scoped(nft_batch_done) struct nft_batch batch = { 0 };
-        scoped(nft_keys_done) struct nft_keys allowed = { 0 };
+        scoped(nft_keys_done) struct nft_keys allowed = { 0 }, peers = { 0 };
         uint32_t key = htonl(guest_ip);
         int r = enable ? enable_forwarding(err) : 0;
 
@@ -292,12 +404,18 @@ int firewall_set_nat(uint32_t guest_ip, bool enable, struct err *err)
                 r = begin(&batch, err);
         if (r == 0)
                 r = nft_list_keys(&at_ip, &nat, &allowed, err);
+        if (r == 0)
+                r = nft_list_keys(&at_ip, &peer_ips, &peers, err);
         if (r < 0)
                 return r;
         if (enable)
                 nft_add_element(&batch, &at_ip, &nat, &key);
         else if (has_key(&allowed, &key))
                 nft_delete_element(&batch, &at_ip, &nat, &key);
-        r = enable ? forward_allow(&batch, key, err) : forward_forbid(&batch, key, err);
+        /* a guest with peers keeps its way through foreign chains; in ours it leads to them alone */
+        if (enable)
+                r = forward_allow(&batch, key, err);
+        else if (!has_key(&peers, &key))
+                r = forward_forbid(&batch, key, err);
         return r == 0 ? nft_batch_commit(&batch, err) : r;
 }

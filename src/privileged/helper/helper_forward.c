@@ -120,15 +120,22 @@ int forward_forbid(struct nft_batch *batch, uint32_t guest_ip, struct err *err)
         return r;
 }
 
-/* Earlier ones go in the same batch, so asking twice leaves one pair, at the end of the chain as it is now. */
-int forward_allow(struct nft_batch *batch, uint32_t guest_ip, struct err *err)
+int forward_add(struct nft_batch *batch, uint32_t guest_ip, struct err *err)
 {
         struct search search = search_of(batch, guest_ip);
-        int r = forward_forbid(batch, guest_ip, err);
+        int r = 0;
 
         for (size_t i = 0; r == 0 && i < sizeof(families) / sizeof(families[0]); i++) {
                 search.family = families[i];
                 r = nft_each_chain(search.family, append_when_dropping, &search, err);
         }
         return r;
+}
+
+/* Earlier ones go in the same batch, so asking twice leaves one pair, at the end of the chain as it is now. */
+int forward_allow(struct nft_batch *batch, uint32_t guest_ip, struct err *err)
+{
+        int r = forward_forbid(batch, guest_ip, err);
+
+        return r == 0 ? forward_add(batch, guest_ip, err) : r;
 }

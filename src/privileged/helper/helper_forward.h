@@ -15,5 +15,7 @@
 #include "privileged/helper/helper_nft.h"
 
 /* guest_ip in network byte order. The changes go into batch. */
+/* The same without looking for earlier ones: after forward_forbid() in the same batch. */
+int forward_add(struct nft_batch *batch, uint32_t guest_ip, struct err *err);
 int forward_allow(struct nft_batch *batch, uint32_t guest_ip, struct err *err);
 int forward_forbid(struct nft_batch *batch, uint32_t guest_ip, struct err *err);

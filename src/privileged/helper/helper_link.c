@@ -243,7 +243,7 @@ static int set_master(const char *tap, int index, int master, struct err *err)
  * Learning is off because link-local frames (01:80:c2:00:00:0x) teach the bridge before any filter sees them
  * (net/bridge/br_input.c): a guest could draw another's traffic to itself.
  */
-static int limit_port(const char *tap, int index, struct err *err)
+static int limit_port(const char *tap, int index, bool has_peers, struct err *err)
 {
         struct ifinfomsg *info;
         struct nlattr *port;
@@ -252,7 +252,7 @@ static int limit_port(const char *tap, int index, struct err *err)
         info = link_message(&m, RTM_SETLINK, 0, index);
         info->ifi_family = AF_BRIDGE;
         port = mnl_attr_nest_start(&m.header, IFLA_PROTINFO);
-        mnl_attr_put_u8(&m.header, IFLA_BRPORT_ISOLATED, 1);
+        mnl_attr_put_u8(&m.header, IFLA_BRPORT_ISOLATED, has_peers ? 0 : 1);
         mnl_attr_put_u8(&m.header, IFLA_BRPORT_LEARNING, 0);
         mnl_attr_put_u8(&m.header, IFLA_BRPORT_UNICAST_FLOOD, 0);
         mnl_attr_put_u8(&m.header, IFLA_BRPORT_MCAST_FLOOD, 0);
@@ -278,25 +278,27 @@ static int place_mac(const char *tap, int index, const uint8_t *mac, struct err 
         return told(ask(&m, NULL, NULL, err), "place the guest behind", tap, err);
 }
 
-int link_attach_port(const char *tap, const char *bridge, const uint8_t *mac, struct err *err)
+int link_attach_port(const struct link_port *wish, struct err *err)
 {
         struct link_state port = { 0 }, master = { 0 };
-        int r = find_bridge(bridge, &master, err);
+        const char *tap = wish->tap;
+        int r = find_bridge(wish->bridge, &master, err);
 
         if (r == 0)
                 r = link_find(tap, &port, err);
         if (r < 0)
                 return r;
         if (master.index == 0 || port.index == 0)
-                return err_set(err, ENODEV, OP, "interface '%s' is gone", master.index == 0 ? bridge : tap);
+                return err_set(err, ENODEV, OP, "interface '%s' is gone",
+                               master.index == 0 ? wish->bridge : tap);
         if (port.master != 0)
                 r = set_master(tap, port.index, 0, err);
         if (r == 0)
                 r = set_master(tap, port.index, master.index, err);
         if (r == 0)
-                r = limit_port(tap, port.index, err);
-        if (r == 0 && mac)
-                r = place_mac(tap, port.index, mac, err);
+                r = limit_port(tap, port.index, wish->has_peers, err);
+        if (r == 0 && wish->mac)
+                r = place_mac(tap, port.index, wish->mac, err);
         return r == 0 ? set_up(tap, port.index, err) : r;
 }
 

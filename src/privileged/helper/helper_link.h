@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "privileged/contract/priv_check.h"
@@ -23,10 +24,16 @@ int link_find(const char *name, struct link_state *ret_state, struct err *err);
 int link_ensure_bridge(const struct priv_network *network, struct err *err);
 
 /*
- * Makes tap a port of the bridge: cut off from other ports, learning nothing, reached only for mac (NULL: not at
- * all), and sets it up. In this order, so that no frame passes before its limits stand.
+ * Makes tap a port of the bridge: learning nothing, reached only for mac (NULL: not at all), cut off from other ports
+ * unless it has peers (which of them, the firewall says), and sets it up. In this order, so that no frame passes
+ * before its limits stand.
  */
-int link_attach_port(const char *tap, const char *bridge, const uint8_t *mac, struct err *err);
+struct link_port {
+        const char *tap, *bridge;
+        const uint8_t *mac;
+        bool has_peers;
+};
+int link_attach_port(const struct link_port *port, struct err *err);
 
 /* A missing one is success; EINVAL when it is not a tap. */
 int link_delete_tap(const char *tap, struct err *err);

@@ -1,5 +1,6 @@
 #include "privileged/helper/helper_methods.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <linux/if_tun.h>
 #include <signal.h>
@@ -23,23 +24,45 @@ static int ping(struct rpc_call *call, const void *params, json_t **ret_result, 
         return 0;
 }
 
-/* network has passed the gate. The firewall first: an address that is up is a host that can be reached. */
-static int make_bridge(const struct priv_network *network, struct err *err)
+/*
+ * A guest whose tap is in no bridge: somebody removed the one it was in. What the tap's port is like follows from our
+ * own pins, so nothing that a caller says is needed or taken.
+ */
+static int attach_again(const struct firewall_guest *guest, void *userdata, struct err *err)
 {
-        int r = firewall_add_bridge(network->bridge, err);
+        const struct priv_network *network = userdata;
+        const struct link_port port = { guest->tap, network->bridge, guest->mac, guest->peers };
+        const struct in_addr raw = { htonl(guest->guest_ip) };
+        char text[INET_ADDRSTRLEN] = "";
+        struct err not_here = { 0 };
+        struct link_state state;
+        uint32_t address;
+        int r;
 
-        return r == 0 ? link_ensure_bridge(network, err) : r;
+        (void) inet_ntop(AF_INET, &raw, text, sizeof(text));
+        if (priv_check_tap(guest->tap, &not_here) < 0 ||
+            priv_check_guest_ip(network, text, &address, &not_here) < 0)
+                return 0; /* of another bridge */
+        r = link_find(guest->tap, &state, err);
+        if (r < 0 || state.index == 0 || state.master != 0 || strcmp(state.kind, "tun") != 0)
+                return r;
+        return link_attach_port(&port, err);
 }
 
+/* The firewall first: an address that is up is a host that can be reached. */
 static int ensure_bridge(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)
 {
         const struct priv_ensure_bridge_params *p = params;
-        const struct priv_network network = { p->bridge, p->bridge_ip, p->cidr };
+        struct priv_network network = { p->bridge, p->bridge_ip, p->cidr };
         int r = priv_check_network(&network, err);
 
         (void) call;
         (void) ret_result;
-        return r == 0 ? make_bridge(&network, err) : r;
+        if (r == 0)
+                r = firewall_add_bridge(network.bridge, err);
+        if (r == 0)
+                r = link_ensure_bridge(&network, err);
+        return r == 0 ? firewall_each_guest(attach_again, &network, err) : r;
 }
 
 /* What a create_tap asks for, checked. */
@@ -49,6 +72,7 @@ struct tap_wish {
         uint8_t mac_bytes[PRIV_MAC_BYTES];
         const uint8_t *mac; /* NULL: a tap for the pool, with nothing pinned */
         uint32_t guest_ip;
+        bool nat, peers;
 };
 
 static int check_tap_wish(const struct priv_create_tap_params *p, struct tap_wish *ret_wish, struct err *err)
@@ -56,15 +80,19 @@ static int check_tap_wish(const struct priv_create_tap_params *p, struct tap_wis
         int r;
 
         *ret_wish = (struct tap_wish){
-                .name = p->tap, .network = {p->bridge, p->bridge_ip, p->cidr}
+                .name = p->tap,
+                .network = {p->bridge, p->bridge_ip, p->cidr},
+                .nat = p->nat,
+                .peers = p->peers
         };
         r = priv_check_tap(p->tap, err);
         if (r == 0)
                 r = priv_check_network(&ret_wish->network, err);
-        if (r < 0 || (!p->guest_ip && !p->mac))
+        if (r < 0 || (!p->guest_ip && !p->mac && !p->nat && !p->peers))
                 return r;
         if (!p->guest_ip || !p->mac)
-                return err_set(err, EINVAL, "priv.create_tap", "guest_ip and mac come together");
+                return err_set(err, EINVAL, "priv.create_tap",
+                               "guest_ip and mac come together, and nat and peers only with them");
         r = priv_check_guest_ip(&ret_wish->network, p->guest_ip, &ret_wish->guest_ip, err);
         if (r == 0)
                 r = priv_check_mac(p->mac, ret_wish->mac_bytes, err);
@@ -72,14 +100,16 @@ static int check_tap_wish(const struct priv_create_tap_params *p, struct tap_wis
         return r;
 }
 
-/* The pin stands before the tap is a port, so no frame passes unchecked. */
+/* The limits stand before the bridge is up and before the tap is a port, so no frame passes unchecked. */
 static int connect_tap(const struct tap_wish *wish, struct err *err)
 {
-        int r = make_bridge(&wish->network, err);
+        const struct firewall_guest guest = { wish->name, wish->mac, wish->guest_ip, wish->nat, wish->peers };
+        const struct link_port port = { wish->name, wish->network.bridge, wish->mac, wish->peers };
+        int r = firewall_admit(wish->network.bridge, &guest, err);
 
         if (r == 0)
-                r = firewall_pin(wish->name, wish->mac, wish->guest_ip, err);
-        return r == 0 ? link_attach_port(wish->name, wish->network.bridge, wish->mac, err) : r;
+                r = link_ensure_bridge(&wish->network, err);
+        return r == 0 ? link_attach_port(&port, err) : r;
 }
 
 static int create_tap(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)
@@ -99,7 +129,7 @@ static int create_tap(struct rpc_call *call, const void *params, json_t **ret_re
                 struct err other = { 0 };
 
                 (void) ioctl(fd, TUNSETPERSIST, 0UL); /* it goes with its descriptor */
-                if (firewall_pin(wish.name, NULL, 0, &other) < 0)
+                if (firewall_forget(wish.name, wish.guest_ip, &other) < 0)
                         err_join(err, &other);
                 return r;
         }
@@ -110,13 +140,16 @@ static int create_tap(struct rpc_call *call, const void *params, json_t **ret_re
 static int delete_tap(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)
 {
         const struct priv_delete_tap_params *p = params;
+        uint32_t guest_ip = 0;
         int r = priv_check_tap(p->tap, err);
 
         (void) call;
         (void) ret_result;
+        if (r == 0 && p->guest_ip)
+                r = priv_check_ipv4(p->guest_ip, "guest_ip", &guest_ip, err);
         if (r == 0)
                 r = link_delete_tap(p->tap, err);
-        return r == 0 ? firewall_pin(p->tap, NULL, 0, err) : r;
+        return r == 0 ? firewall_forget(p->tap, guest_ip, err) : r;
 }
 
 static int ensure_nat(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)
