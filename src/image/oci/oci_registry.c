@@ -1,0 +1,397 @@
+/*
+ * How it works: a registry is reached over one of several endpoints: its mirrors in their order, then itself, each with or
+ * without TLS as its settings allow. The first that answers the first question is used from then on.
+ */
+#include "image/oci/oci_registry.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/scoped.h"
+#include "image/oci/oci_auth.h"
+
+#define OP            "image.registry"
+#define ENDPOINTS_MAX 16U
+#define REFUSAL_MAX   ((size_t) 64 << 10)
+
+struct endpoint {
+        char *base; /* owned; "https://host" */
+        bool no_verify;
+        bool is_mirror;
+};
+
+struct oci_registry {
+        struct oci_http http;
+        const struct oci_reference *reference; /* borrowed */
+        const struct oci_registry_settings *settings;
+        const char *ca_path; /* borrowed */
+        struct endpoint endpoints[ENDPOINTS_MAX];
+        unsigned n_endpoints, current;
+        bool is_settled; /* current has answered */
+        char *name;      /* owned; of the reference, for messages */
+        char *bearer;    /* owned */
+        struct oci_credentials credentials;
+        bool has_looked; /* for credentials */
+        bool uses_basic;
+};
+
+static void add_endpoint(struct oci_registry *registry, const char *scheme, const char *host, bool no_verify,
+                         bool is_mirror)
+{
+        struct endpoint *endpoint = &registry->endpoints[registry->n_endpoints];
+        size_t n;
+
+        if (registry->n_endpoints == ENDPOINTS_MAX)
+                return;
+        *endpoint = (struct endpoint){ .base = xasprintf("%s%s", scheme, host),
+                                       .no_verify = no_verify,
+                                       .is_mirror = is_mirror };
+        for (n = strlen(endpoint->base); n > 0 && endpoint->base[n - 1] == '/'; n--)
+                endpoint->base[n - 1] = '\0';
+        registry->n_endpoints++;
+}
+
+/* RFC 6761 §6.3, RFC 1122 §3.2.1.3: what never leaves this machine. */
+static bool is_loopback(const char *host)
+{
+        return text_starts_with(host, "127.") || text_starts_with(host, "[::1]") ||
+               (text_starts_with(host, "localhost") && strchr(":", host[strlen("localhost")]));
+}
+
+/* "registry" without a scheme is one with TLS. */
+static void add_mirror(struct oci_registry *registry, const char *mirror)
+{
+        if (strstr(mirror, "://"))
+                add_endpoint(registry, "", mirror, false, true);
+        else
+                add_endpoint(registry, "https://", mirror, false, true);
+}
+
+static void add_endpoints(struct oci_registry *registry)
+{
+        const struct oci_reference *reference = registry->reference;
+        const char *host = oci_reference_host(reference);
+        const json_t *settings = json_object_get(registry->settings->registries, reference->registry);
+        const json_t *mirror = NULL;
+        size_t i;
+
+        registry->ca_path = *json_text(settings, "ca") ? json_text(settings, "ca") : NULL;
+        json_array_foreach (json_object_get(settings, "mirrors"), i, mirror)
+                if (i + 3 < ENDPOINTS_MAX && json_is_string(mirror))
+                        add_mirror(registry, json_string_value(mirror));
+        if (json_flag(settings, "insecure")) {
+                add_endpoint(registry, "https://", host, true, false);
+                add_endpoint(registry, "http://", host, true, false);
+        } else if (is_loopback(host) && !registry->ca_path) {
+                add_endpoint(registry, "http://", host, false, false);
+                add_endpoint(registry, "https://", host, false, false);
+        } else {
+                add_endpoint(registry, "https://", host, false, false);
+        }
+}
+
+int oci_registry_new(const struct oci_reference *reference, const struct oci_registry_settings *settings,
+                     struct oci_registry **ret_registry, struct err *err)
+{
+        struct oci_registry *registry = xcalloc(1, sizeof(*registry));
+        int r;
+
+        registry->reference = reference;
+        registry->settings = settings;
+        registry->name = oci_reference_format(reference);
+        add_endpoints(registry);
+        r = oci_http_init(&registry->http, err);
+        if (r < 0) {
+                oci_registry_free(registry);
+                return r;
+        }
+        *ret_registry = registry;
+        return 0;
+}
+
+void oci_registry_free(struct oci_registry *registry)
+{
+        if (!registry)
+                return;
+        oci_http_done(&registry->http);
+        oci_credentials_done(&registry->credentials);
+        for (unsigned i = 0; i < registry->n_endpoints; i++)
+                free(registry->endpoints[i].base);
+        free(registry->name);
+        free(registry->bearer);
+        free(registry);
+}
+
+static const struct endpoint *endpoint_of(const struct oci_registry *registry)
+{
+        return &registry->endpoints[registry->current];
+}
+
+/* What every request to the current endpoint has in common. */
+static void fill_request(const struct oci_registry *registry, struct oci_http_request *request)
+{
+        const struct endpoint *endpoint = endpoint_of(registry);
+
+        request->ca_path = registry->ca_path;
+        request->no_verify = endpoint->no_verify;
+        request->bearer = registry->bearer;
+        request->user = registry->uses_basic ? registry->credentials.user : NULL;
+        request->secret = registry->uses_basic ? registry->credentials.secret : NULL;
+        if (!registry->is_settled && registry->current + 1 < registry->n_endpoints)
+                request->tries = 1; /* there is another way */
+}
+
+/* The registry's own words are {"errors": [{"code", "message"}]} (distribution-spec, "Error Codes"). */
+static void add_words(struct text *text, const char *body)
+{
+        json_auto_t *document = body ? json_loads(body, 0, NULL) : NULL;
+        const json_t *first = json_array_get(json_object_get(document, "errors"), 0);
+        const char *words =
+                *json_text(first, "message") ? json_text(first, "message") : json_text(first, "code");
+        char shown[200];
+
+        oci_http_show(words, shown, sizeof(shown));
+        if (*shown != '\0')
+                text_appendf(text, " (it says: %s)", shown);
+}
+
+int oci_registry_refusal(const struct oci_registry *registry, long status, const char *body, const char *what,
+                         struct err *err)
+{
+        const char *host = registry->reference->registry;
+        bool has_login = registry->credentials.user || registry->credentials.identity_token;
+        scoped_text struct text words = { 0 };
+
+        add_words(&words, body);
+        if (status == 404)
+                return err_set(err, ENOENT, OP, "%s has no %s%s", registry->name, what,
+                               words.n ? words.s : "");
+        if (status == 401 || status == 403)
+                return err_set(
+                        err, EACCES, OP,
+                        has_login
+                                ? "%s: %s refuses the %s to the login that is kept here: no such repository, "
+                                  "or not "
+                                  "for this user%s"
+                                : "%s: %s refuses the %s: no such repository, or one that needs a login; try "
+                                  "'banger registry login'%s",
+                        registry->name, host, what, words.n ? words.s : "");
+        if (status == 429)
+                return err_set(err, EBUSY, OP,
+                               "%s: %s has had too many requests from here; try again later%s",
+                               registry->name, host, words.n ? words.s : "");
+        return err_set(err, EIO, OP, "%s: %s answers %ld where the %s was asked for%s", registry->name, host,
+                       status, what, words.n ? words.s : "");
+}
+
+static int look_for_credentials(struct oci_registry *registry, struct err *err)
+{
+        int r = registry->has_looked || !registry->settings->credential_files
+                        ? 0
+                        : oci_credentials_find(registry->settings->credential_files,
+                                               registry->reference->registry, registry->reference->repository,
+                                               &registry->credentials, err);
+
+        registry->has_looked = true;
+        return r;
+}
+
+int oci_registry_authenticate(struct oci_registry *registry, const char *header, struct err *err)
+{
+        scoped(oci_challenge_done) struct oci_challenge challenge = { 0 };
+        struct oci_http_request like = { .url = endpoint_of(registry)->base };
+        char *token = NULL;
+        int r = look_for_credentials(registry, err);
+
+        if (r < 0)
+                return r;
+        oci_challenge_parse(header, &challenge);
+        if (challenge.scheme == OCI_AUTH_BASIC && registry->credentials.user && !registry->uses_basic) {
+                registry->uses_basic = true;
+                return 0;
+        }
+        if (challenge.scheme != OCI_AUTH_BEARER)
+                return oci_registry_refusal(registry, 401, NULL, "image", err);
+        if (!challenge.scope)
+                challenge.scope = xasprintf("repository:%s:pull", registry->reference->repository);
+        like.ca_path = registry->ca_path;
+        like.no_verify = endpoint_of(registry)->no_verify;
+        r = oci_token_get(&registry->http, &challenge, &registry->credentials, &like, &token, err);
+        if (r < 0)
+                return err_wrap(err, "%s", registry->name);
+        free(registry->bearer);
+        registry->bearer = token;
+        return 0;
+}
+
+/* A server that wanted TLS, one that has none, a mirror that lacks the image or is down: the next endpoint may do. */
+static bool is_for_the_next(const struct oci_registry *registry, int r, long status)
+{
+        const struct endpoint *endpoint = endpoint_of(registry);
+
+        if (registry->is_settled || registry->current + 1 == registry->n_endpoints)
+                return false;
+        if (r < 0 || endpoint->is_mirror)
+                return r < 0 || status != 200;
+        return status == 400 && text_starts_with(endpoint->base, "http://");
+}
+
+/* One question to the current endpoint, with one answer to its challenge. */
+static int ask_here(struct oci_registry *registry, const char *path, struct oci_http_request request,
+                    struct oci_http_answer *ret_answer, struct err *err)
+{
+        scoped_free char *url = xasprintf("%s%s", endpoint_of(registry)->base, path);
+
+        for (bool again = false;; again = true) {
+                scoped(oci_http_answer_done) struct oci_http_answer answer = { 0 };
+                int r;
+
+                request.url = url;
+                fill_request(registry, &request);
+                r = oci_http_ask(&registry->http, &request, &answer, err);
+                if (r < 0)
+                        return r;
+                if (answer.status == 401 && answer.headers.authenticate && !again) {
+                        r = oci_registry_authenticate(registry, answer.headers.authenticate, err);
+                        if (r < 0)
+                                return r;
+                        continue;
+                }
+                *ret_answer = answer;
+                answer = (struct oci_http_answer){ 0 };
+                return 0;
+        }
+}
+
+static int ask(struct oci_registry *registry, const char *path, struct oci_http_request request,
+               struct oci_http_answer *ret_answer, struct err *err)
+{
+        struct err first = { 0 };
+
+        for (;;) {
+                struct err failure = { 0 };
+                int r = ask_here(registry, path, request, ret_answer, &failure);
+
+                if (!is_for_the_next(registry, r, ret_answer->status)) {
+                        registry->is_settled = registry->is_settled || r == 0;
+                        if (r == 0)
+                                return 0;
+                        /* what the registry's first way said is nearer to the point than what the fallback did */
+                        *err = first.code && !endpoint_of(registry)->is_mirror ? first : failure;
+                        return -err->code;
+                }
+                if (r < 0 && !endpoint_of(registry)->is_mirror)
+                        first = failure;
+                oci_http_answer_done(ret_answer);
+                free(take_ptr(registry->bearer));
+                registry->uses_basic = false;
+                registry->current++;
+        }
+}
+
+static char *manifest_path(const struct oci_registry *registry, const char *digest)
+{
+        const struct oci_reference *reference = registry->reference;
+
+        if (!digest)
+                digest = reference->digest ? reference->digest : reference->tag;
+        return xasprintf("/v2/%s/manifests/%s", reference->repository, digest);
+}
+
+int oci_registry_resolve(struct oci_registry *registry, char ret_digest[OCI_DIGEST_MAX], struct err *err)
+{
+        scoped(oci_http_answer_done) struct oci_http_answer answer = { 0 };
+        scoped_free char *path = manifest_path(registry, NULL);
+        const struct oci_http_request request = { .method = "HEAD", .accept = oci_manifest_accept };
+        int r = ask(registry, path, request, &answer, err);
+
+        ret_digest[0] = '\0';
+        if (r < 0)
+                return r;
+        if (answer.status != 200)
+                return oci_registry_refusal(registry, answer.status, NULL, "image", err);
+        if (answer.headers.digest && oci_digest_is_valid(answer.headers.digest))
+                (void) snprintf(ret_digest, OCI_DIGEST_MAX, "%s", answer.headers.digest);
+        return 0;
+}
+
+int oci_registry_manifest(struct oci_registry *registry, const char *digest, struct text *ret_text,
+                          char ret_digest[OCI_DIGEST_MAX], struct err *err)
+{
+        scoped(oci_http_answer_done) struct oci_http_answer answer = { 0 };
+        scoped_free char *path = manifest_path(registry, digest);
+        const struct oci_http_request request = { .accept = oci_manifest_accept, .max = OCI_MANIFEST_MAX };
+        const char *wanted = digest ? digest : registry->reference->digest;
+        int r = ask(registry, path, request, &answer, err);
+
+        if (r < 0)
+                return r;
+        if (answer.status != 200)
+                return oci_registry_refusal(registry, answer.status, answer.body.s, "image", err);
+        oci_digest_of(answer.body.s ? answer.body.s : "", answer.body.n, ret_digest);
+        if (wanted && strcmp(ret_digest, wanted) != 0)
+                return err_set(err, EBADMSG, OP,
+                               "%s: the registry sends a manifest whose digest is %s, not %s", registry->name,
+                               ret_digest, wanted);
+        *ret_text = answer.body;
+        answer.body = (struct text){ 0 };
+        return 0;
+}
+
+void oci_registry_blob_request(const struct oci_registry *registry, const char *digest,
+                               struct oci_http_request *ret_request, char **ret_url)
+{
+        *ret_url = xasprintf("%s/v2/%s/blobs/%s", endpoint_of(registry)->base,
+                             registry->reference->repository, digest);
+        *ret_request = (struct oci_http_request){ .url = *ret_url };
+        fill_request(registry, ret_request);
+}
+
+int oci_registry_blob(struct oci_registry *registry, const struct oci_descriptor *descriptor,
+                      struct text *ret_text, struct err *err)
+{
+        scoped(oci_http_answer_done) struct oci_http_answer answer = { 0 };
+        scoped_free char *path =
+                xasprintf("/v2/%s/blobs/%s", registry->reference->repository, descriptor->digest);
+        const size_t max = (size_t) descriptor->size > REFUSAL_MAX ? (size_t) descriptor->size : REFUSAL_MAX;
+        char digest[OCI_DIGEST_MAX];
+        int r = ask(registry, path, (struct oci_http_request){ .max = max }, &answer, err);
+
+        if (r < 0)
+                return r;
+        if (answer.status != 200)
+                return oci_registry_refusal(registry, answer.status, answer.body.s, "configuration", err);
+        oci_digest_of(answer.body.s ? answer.body.s : "", answer.body.n, digest);
+        if (strcmp(digest, descriptor->digest) != 0)
+                return err_set(err, EBADMSG, OP, "%s: the registry sends a blob whose digest is %s, not %s",
+                               registry->name, digest, descriptor->digest);
+        *ret_text = answer.body;
+        answer.body = (struct text){ 0 };
+        return 0;
+}
+
+int oci_registry_login(const char *host, const struct oci_registry_settings *settings,
+                       const struct oci_credentials *credentials, struct err *err)
+{
+        scoped(oci_http_answer_done) struct oci_http_answer answer = { 0 };
+        scoped(oci_registry_free) struct oci_registry *registry = NULL;
+        char empty[] = "";
+        struct oci_reference reference = { .registry = (char *) (uintptr_t) host,
+                                           .repository = empty,
+                                           .tag = empty };
+        int r = oci_registry_new(&reference, settings, &registry, err);
+
+        if (r < 0)
+                return r;
+        free(registry->name);
+        registry->name = xstrdup(host);
+        registry->has_looked = true;
+        registry->credentials.user = xstrdup(credentials->user);
+        registry->credentials.secret = xstrdup(credentials->secret);
+        r = ask(registry, "/v2/", (struct oci_http_request){ .max = REFUSAL_MAX }, &answer, err);
+        if (r == 0 && answer.status != 200)
+                r = oci_registry_refusal(registry, answer.status, answer.body.s, "login", err);
+        return r;
+}
