@@ -150,9 +150,9 @@ static int find_layers(struct state *state, struct err *err)
 
 static int check_space(const struct state *state, struct err *err)
 {
-        scoped_free char *folder = xstrdup(state->pull->image_path);
+        const char *path = state->pull->image_path, *slash = strrchr(path, '/');
+        scoped_free char *folder = slash ? strndup(path, (size_t) (slash - path)) : xstrdup(".");
 
-        *strrchr(folder, '/') = '\0';
         return oci_space_check(state->blobs, state->manifest.n_layers, state->cache.folder, folder, err);
 }
 
