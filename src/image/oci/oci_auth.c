@@ -66,23 +66,31 @@ static void take_parameters(const char *at, struct oci_challenge *challenge)
         }
 }
 
+/* One line of the header: true when there is nothing better to come. */
+static bool take_line(const char *line, struct oci_challenge *challenge)
+{
+        if (strncasecmp(line, "Bearer ", 7) == 0) {
+                oci_challenge_done(challenge);
+                take_parameters(line + 7, challenge);
+                if (challenge->realm) {
+                        challenge->scheme = OCI_AUTH_BEARER;
+                        return true;
+                }
+                oci_challenge_done(challenge);
+        } else if (strncasecmp(line, "Basic", 5) == 0 && (line[5] == ' ' || line[5] == '\0')) {
+                challenge->scheme = OCI_AUTH_BASIC;
+        }
+        return false;
+}
+
 void oci_challenge_parse(const char *header, struct oci_challenge *ret_challenge)
 {
         *ret_challenge = (struct oci_challenge){ 0 };
         for (const char *line = header; line && *line != '\0';) {
                 const char *end = strchr(line, '\n');
 
-                if (strncasecmp(line, "Bearer ", 7) == 0) {
-                        oci_challenge_done(ret_challenge);
-                        take_parameters(line + 7, ret_challenge);
-                        if (ret_challenge->realm) {
-                                ret_challenge->scheme = OCI_AUTH_BEARER;
-                                return;
-                        }
-                        oci_challenge_done(ret_challenge);
-                } else if (strncasecmp(line, "Basic", 5) == 0 && (line[5] == ' ' || line[5] == '\0')) {
-                        ret_challenge->scheme = OCI_AUTH_BASIC;
-                }
+                if (take_line(line, ret_challenge))
+                        return;
                 line = end ? end + 1 : NULL;
         }
 }

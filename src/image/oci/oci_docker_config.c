@@ -131,19 +131,14 @@ static int use_helper(const char *helper, const char *server, char **ret_helper,
         return 0;
 }
 
-int oci_docker_config_find(const json_t *document, const char *registry, const char *repository,
-                           struct oci_credentials *ret_credentials, char **ret_helper, char **ret_server,
-                           struct err *err)
+/* The key below auths that covers most of the name; NULL: none does. */
+static const char *find_entry(const json_t *auths, const char *registry, const char *repository)
 {
-        const char *store = json_text(document, "credsStore"), *best = NULL, *key;
-        size_t best_n = 0;
+        const char *best = NULL, *key;
         json_t *value;
+        size_t best_n = 0;
 
-        /* docker/cli, configfile.GetCredentialsStore: a helper for the registry, else the one for all, else the file */
-        json_object_foreach (json_object_get(document, "credHelpers"), key, value)
-                if (json_is_string(value) && covers(key, registry, repository) > 0)
-                        return use_helper(json_string_value(value), key, ret_helper, ret_server, err);
-        json_object_foreach (json_object_get(document, "auths"), key, value) {
+        json_object_foreach ((json_t *) (uintptr_t) auths, key, value) {
                 size_t n = covers(key, registry, repository);
 
                 if (n > best_n && json_is_object(value)) {
@@ -151,16 +146,38 @@ int oci_docker_config_find(const json_t *document, const char *registry, const c
                         best = key;
                 }
         }
-        if (*store != '\0')
-                return use_helper(store,
-                                  best                         ? best
-                                  : strcmp(registry, HUB) == 0 ? HUB_KEY
-                                                               : registry,
-                                  ret_helper, ret_server, err);
-        if (!best)
-                return 0;
-        return read_entry(json_object_get(json_object_get(document, "auths"), best), best, ret_credentials,
-                          err);
+        return best;
+}
+
+/* docker/cli, configfile.GetCredentialsStore: the registry's own helper. NULL: it has none. */
+static const char *find_helper(const json_t *helpers, const char *registry, const char *repository)
+{
+        const char *key;
+        json_t *value;
+
+        json_object_foreach ((json_t *) (uintptr_t) helpers, key, value)
+                if (json_is_string(value) && covers(key, registry, repository) > 0)
+                        return key;
+        return NULL;
+}
+
+int oci_docker_config_find(const json_t *document, const char *registry, const char *repository,
+                           struct oci_credentials *ret_credentials, char **ret_helper, char **ret_server,
+                           struct err *err)
+{
+        const json_t *auths = json_object_get(document, "auths"),
+                     *helpers = json_object_get(document, "credHelpers");
+        const char *store = json_text(document, "credsStore");
+        const char *own = find_helper(helpers, registry, repository);
+        const char *entry = find_entry(auths, registry, repository);
+
+        if (own)
+                return use_helper(json_text(helpers, own), own, ret_helper, ret_server, err);
+        if (*store == '\0')
+                return entry ? read_entry(json_object_get(auths, entry), entry, ret_credentials, err) : 0;
+        if (!entry)
+                entry = strcmp(registry, HUB) == 0 ? HUB_KEY : registry;
+        return use_helper(store, entry, ret_helper, ret_server, err);
 }
 
 static int memory_file(const char *content, struct err *err)

@@ -136,7 +136,10 @@ void oci_http_show(const char *text, char *out, size_t n)
         size_t i = 0;
 
         for (; i + 1 < n && text[i] != '\0'; i++)
-                out[i] = text[i] < ' ' || text[i] > '~' ? '?' : text[i];
+                if (text[i] < ' ' || text[i] > '~')
+                        out[i] = '?';
+                else
+                        out[i] = text[i];
         out[i] = '\0';
 }
 

@@ -44,7 +44,7 @@ int oci_registry_blob(struct oci_registry *registry, const struct oci_descriptor
 void oci_registry_blob_request(const struct oci_registry *registry, const char *digest,
                                struct oci_http_request *ret_request, char **ret_url);
 /* Answers a challenge: what is asked for from now on carries what it wants. EACCES when there is nothing to answer with. */
-int oci_registry_authenticate(struct oci_registry *registry, const char *challenge, struct err *err);
+int oci_registry_authenticate(struct oci_registry *registry, const char *header, struct err *err);
 /* What a status that is no success means, in words. */
 int oci_registry_refusal(const struct oci_registry *registry, long status, const char *body, const char *what,
                          struct err *err);
