@@ -11,7 +11,7 @@
 
 #include "base/err.h"
 
-#define SPAWN_KEEP_MAX 16
+#define SPAWN_KEEP_MAX 20
 
 struct spawn {
         const char *const *argv; /* argv[0] is looked up in PATH; NULL-terminated */

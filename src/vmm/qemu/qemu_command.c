@@ -84,6 +84,22 @@ json_t *qemu_throttle_limits(const struct vmm_rate_limiter *limiter)
         return limits;
 }
 
+/* Shared, because the vsock back end reads and writes the guest's rings. */
+static void add_memory(struct qemu_command *command, const struct vm_config *config,
+                       const struct qemu_setup *setup)
+{
+        uint64_t mib = config->machine.mem_size_mib;
+
+        if (setup->memory_fd >= 0)
+                option(command, "-object",
+                       "memory-backend-file,id=mem,size=%" PRIu64
+                       "M,share=on,align=2M,mem-path=/proc/self/fd/%d",
+                       mib, setup->memory_fd);
+        else
+                option(command, "-object", "memory-backend-memfd,id=mem,size=%" PRIu64 "M,share=on%s", mib,
+                       config->machine.huge_pages == VMM_HUGE_PAGES_2M ? ",hugetlb=on,hugetlbsize=2M" : "");
+}
+
 /* What every machine has. */
 static void add_machine(struct qemu_command *command, const struct vm_config *config,
                         const struct qemu_setup *setup)
@@ -102,9 +118,7 @@ static void add_machine(struct qemu_command *command, const struct vm_config *co
         else
                 option(command, "-smp", "%" PRIu64, vcpus);
         option(command, "-m", "%" PRIu64, mib);
-        /* shared, because the vsock backend reads and writes the guest's rings */
-        option(command, "-object", "memory-backend-memfd,id=mem,size=%" PRIu64 "M,share=on%s", mib,
-               config->machine.huge_pages == VMM_HUGE_PAGES_2M ? ",hugetlb=on,hugetlbsize=2M" : "");
+        add_memory(command, config, setup);
         option(command, "-nodefaults", NULL);
         option(command, "-no-user-config", NULL);
         option(command, "-no-reboot", NULL);

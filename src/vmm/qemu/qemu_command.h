@@ -13,8 +13,9 @@ struct qemu_setup {
         const char *id;      /* shown in ps */
         const char *cmdline; /* kernel_cmdline_build() */
         bool kvm;
-        int qmp_fd;   /* QEMU's end */
-        int vsock_fd; /* QEMU's end; FD_NONE without vsock */
+        int qmp_fd;    /* QEMU's end */
+        int vsock_fd;  /* QEMU's end; FD_NONE without vsock */
+        int memory_fd; /* guest_memory_open(); FD_NONE: a memfd of QEMU's */
 };
 
 struct qemu_command {

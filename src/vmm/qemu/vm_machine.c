@@ -12,6 +12,7 @@
 #include "base/fd.h"
 #include "base/json.h"
 #include "base/spawn.h"
+#include "vmm/qemu/guest_memory.h"
 #include "vmm/qemu/host_tsc.h"
 #include "vmm/qemu/kernel_cmdline.h"
 #include "vmm/qemu/qemu_command.h"
@@ -236,7 +237,7 @@ int vm_machine_command(struct vm_machine *machine, const char *execute, json_t *
 
 /* Descriptors that exist for the moment of the start: QEMU's ends. */
 struct far_ends {
-        int qmp, vsock, console, errors;
+        int qmp, vsock, console, errors, memory;
 };
 
 static int make_pipe(int *ret_read, int *ret_write)
@@ -311,20 +312,31 @@ static int spawn_qemu(struct vm_machine *machine, const struct vm_config *config
                 keep[n++] = config->initrd_fd;
         if (far->vsock >= 0)
                 keep[n++] = far->vsock;
+        if (far->memory >= 0)
+                keep[n++] = far->memory;
         for (size_t i = 0; i < config->n_drives; i++)
                 keep[n++] = config->drives[i].fd;
         for (size_t i = 0; i < config->n_interfaces; i++)
                 keep[n++] = config->interfaces[i].fd;
-        static_assert(4 + VM_DRIVES_MAX <= SPAWN_KEEP_MAX, "drives and interfaces share VM_DRIVES_MAX");
+        static_assert(5 + VM_DRIVES_MAX <= SPAWN_KEEP_MAX, "drives and interfaces share VM_DRIVES_MAX");
         spawn.n_keep_fds = n;
         return spawn_start(&spawn, &machine->pid, &machine->pidfd, err);
+}
+
+static int open_memory(uint64_t mib)
+{
+        int fd = guest_memory_open(mib);
+
+        if (fd < 0)
+                vm_log_info("Guest memory is in small pages: %s", strerror(-fd));
+        return fd < 0 ? FD_NONE : fd;
 }
 
 static int launch(struct vm_machine *machine, struct vm_config *config,
                   const struct vm_machine_options *options, struct err *err)
 {
         scoped_free char *cmdline = NULL;
-        struct far_ends far = { FD_NONE, FD_NONE, FD_NONE, FD_NONE };
+        struct far_ends far = { FD_NONE, FD_NONE, FD_NONE, FD_NONE, FD_NONE };
         struct qemu_command command = { 0 };
         int r = build_cmdline(config, options->kvm, &cmdline, err);
 
@@ -332,13 +344,16 @@ static int launch(struct vm_machine *machine, struct vm_config *config,
                 r = make_ends(machine, &far, err);
         if (r == 0)
                 r = connect_vsock(config, &far, err);
+        if (r == 0 && config->machine.huge_pages != VMM_HUGE_PAGES_2M)
+                far.memory = open_memory(config->machine.mem_size_mib);
         if (r == 0) {
                 struct qemu_setup setup = { .qemu = options->qemu,
                                             .id = options->id,
                                             .cmdline = cmdline,
                                             .kvm = options->kvm,
                                             .qmp_fd = far.qmp,
-                                            .vsock_fd = far.vsock };
+                                            .vsock_fd = far.vsock,
+                                            .memory_fd = far.memory };
 
                 qemu_command_build(config, &setup, &command);
                 r = spawn_qemu(machine, config, &command, &far, err);
@@ -348,6 +363,7 @@ static int launch(struct vm_machine *machine, struct vm_config *config,
         close_slot(&far.vsock);
         close_slot(&far.console);
         close_slot(&far.errors);
+        close_slot(&far.memory);
         return r;
 }
 
