@@ -105,7 +105,9 @@ int job_vm_create_run(struct rpc_call *call, const void *params, json_t **ret_re
         if (r < 0)
                 return r;
         if (!p->start) {
-                r = vm_ledger_remove(p->spec.folder, err);
+                r = vm_fill_disks(&p->spec, err);
+                if (r == 0)
+                        r = vm_ledger_remove(p->spec.folder, err);
                 return r < 0 ? give_up(&p->spec, r, err) : 0;
         }
         r = vm_start(&p->spec, true, &watch, &started, err);

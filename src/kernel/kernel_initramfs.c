@@ -2,6 +2,7 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -74,11 +75,31 @@ char *kernel_initramfs_module_name(unsigned index, const char *name)
         return xasprintf("%02u-%s.ko", index, name);
 }
 
-static int add_modules(struct archive *archive, const struct kernel_modules *modules, struct err *err)
+/* The files that say which modules are loaded when, by stage. */
+static int add_lists(struct archive *archive, const struct text lists[MODULE_N_STAGES], struct err *err)
 {
-        scoped_text struct text list = { 0 };
-        struct member member = { "modules/list", S_IFREG | 0644, 0, NULL, 0 };
+        static const char *const paths[] = {
+                [MODULE_FOR_CALL] = "modules/call",
+                [MODULE_FOR_DISK] = "modules/disk",
+                [MODULE_FOR_REST] = "modules/rest",
+        };
+        int r = 0;
 
+        static_assert(sizeof(paths) / sizeof(paths[0]) == MODULE_N_STAGES, "a list for every stage");
+        for (unsigned stage = 0; r == 0 && stage < MODULE_N_STAGES; stage++) {
+                struct member list = { paths[stage], S_IFREG | 0644, 0, lists[stage].s, lists[stage].n };
+
+                r = add(archive, &list, err);
+        }
+        return r;
+}
+
+static int add_files(struct archive *archive, const struct kernel_modules *modules,
+                     struct text lists[MODULE_N_STAGES], struct err *err)
+{
+        scoped_free enum kernel_module_stage *stages = xcalloc(modules->n + 1, sizeof(*stages));
+
+        kernel_modules_stages(modules, stages);
         for (unsigned i = 0; i < modules->n; i++) {
                 const struct kernel_module *module = &modules->modules[i];
                 scoped_free char *name = kernel_initramfs_module_name(i, module->name);
@@ -88,11 +109,21 @@ static int add_modules(struct archive *archive, const struct kernel_modules *mod
 
                 if (r < 0)
                         return r;
-                text_appendf(&list, "%s\n", name);
+                text_appendf(&lists[stages[i]], "%s\n", name);
         }
-        member.data = list.s;
-        member.n = list.n;
-        return add(archive, &member, err);
+        return 0;
+}
+
+static int add_modules(struct archive *archive, const struct kernel_modules *modules, struct err *err)
+{
+        struct text lists[MODULE_N_STAGES] = { 0 };
+        int r = add_files(archive, modules, lists, err);
+
+        if (r == 0)
+                r = add_lists(archive, lists, err);
+        for (unsigned stage = 0; stage < MODULE_N_STAGES; stage++)
+                text_done(&lists[stage]);
+        return r;
 }
 
 static int add_all(struct archive *archive, const char *agent_path, const struct kernel_modules *modules,

@@ -11,7 +11,7 @@
  * Makes path anew (it must not exist), synced. ENOENT and EACCES name the agent.
  *   /init                  the agent, 0755
  *   /modules/NN-name.ko    in loading order
- *   /modules/list          their file names, one a line, in loading order
+ *   /modules/call, disk, rest   the file names of each stage (kernel_modules_stages()), one a line, in loading order
  *   /dev/console, empty folders /dev /proc /sys /newroot
  */
 int kernel_initramfs_write(const char *path, const char *agent_path, const struct kernel_modules *modules,

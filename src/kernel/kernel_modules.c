@@ -18,18 +18,30 @@
 #define FOLDER_DEPTH_MAX 32
 
 const struct kernel_module_need kernel_module_needs[] = {
-        {"virtio_mmio",                 true },
-        { "virtio_blk",                 true },
-        { "virtio_net",                 true },
-        { "vmw_vsock_virtio_transport", true },
-        { "ext4",                       true },
+        {"virtio_mmio",                 true,  MODULE_FOR_CALL},
+        { "vmw_vsock_virtio_transport", true,  MODULE_FOR_CALL},
+        { "virtio_blk",                 true,  MODULE_FOR_DISK},
+        { "ext4",                       true,  MODULE_FOR_DISK},
  /* ext4 asks the crypto layer for it by alias, which no dependency says; part of the core since 6.14 */
-        { "crc32c_generic",             false},
-        { "virtio_rng",                 false},
-        { "ipv6",                       false},
-        { "af_packet",                  false},
+        { "crc32c_generic",             false, MODULE_FOR_DISK},
+        { "virtio_net",                 true,  MODULE_FOR_REST},
+        { "virtio_rng",                 false, MODULE_FOR_REST},
+        { "ipv6",                       false, MODULE_FOR_REST},
+        { "af_packet",                  false, MODULE_FOR_REST},
 };
 const size_t kernel_n_module_needs = sizeof(kernel_module_needs) / sizeof(kernel_module_needs[0]);
+
+void kernel_modules_stages(const struct kernel_modules *modules, enum kernel_module_stage *ret_stages)
+{
+        enum kernel_module_stage stage = MODULE_FOR_REST;
+
+        for (unsigned i = modules->n; i > 0; i--) {
+                for (size_t need = 0; need < kernel_n_module_needs; need++)
+                        if (strcmp(kernel_module_needs[need].name, modules->modules[i - 1].name) == 0)
+                                stage = kernel_module_needs[need].stage;
+                ret_stages[i - 1] = stage;
+        }
+}
 
 enum visit {
         NOT_VISITED,

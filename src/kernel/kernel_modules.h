@@ -10,12 +10,21 @@
 #include "base/err.h"
 #include "kernel/kernel_store.h"
 
+/* When a booting guest needs a module: each stage's modules are loaded while the one before it is being answered. */
+enum kernel_module_stage {
+        MODULE_FOR_CALL, /* to speak to the host */
+        MODULE_FOR_DISK, /* to mount the disks */
+        MODULE_FOR_REST,
+        MODULE_N_STAGES,
+};
+
 struct kernel_module_need {
         const char *name; /* with _ for -, as lsmod(8) shows it */
         bool is_required; /* false: taken when the kernel has it */
+        enum kernel_module_stage stage;
 };
 
-/* What every guest needs: a disk, a network, vsock, ext4. */
+/* What every guest needs: vsock, a disk, ext4, a network. Those of one stage follow each other. */
 extern const struct kernel_module_need kernel_module_needs[];
 extern const size_t kernel_n_module_needs;
 
@@ -37,5 +46,10 @@ struct kernel_modules {
 int kernel_modules_collect(const char *folder, const struct kernel_module_need *needs, size_t n_needs,
                            const struct kernel_progress *progress, struct kernel_modules *ret_modules,
                            struct err *err);
+/*
+ * The stages of modules in loading order, into n places: what a needed module depends on comes right before it and
+ * shares its stage.
+ */
+void kernel_modules_stages(const struct kernel_modules *modules, enum kernel_module_stage *ret_stages);
 void kernel_modules_done(struct kernel_modules *modules);
 #define scoped_kernel_modules __attribute__((__cleanup__(kernel_modules_done)))

@@ -187,6 +187,43 @@ static int fill(int source, int target, const char *image_path, const char *disk
         return 0;
 }
 
+int disk_reserve(const char *image_path, const char *disk_path, struct err *err)
+{
+        scoped_close int source = open(image_path, O_RDONLY | O_CLOEXEC), target = FD_NONE;
+        scoped_free char *folder = folder_of(disk_path);
+        enum disk_driver driver;
+        struct stat status;
+        int r;
+
+        if (source < 0)
+                return err_errno(err, "disk.reserve", "open '%s'", image_path);
+        r = disk_driver_find(folder, &driver, err);
+        if (r < 0)
+                return r;
+        target = open(disk_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (target < 0 || fstat(source, &status) < 0)
+                return err_errno(err, "disk.reserve", "create '%s'", disk_path);
+        r = driver == DISK_COPY ? check_space(target, &status, disk_path, err) : 0;
+        if (r == 0 && ftruncate(target, status.st_size) < 0)
+                r = err_errno(err, "disk.reserve", "create '%s'", disk_path);
+        return r;
+}
+
+int disk_fill(const char *image_path, const char *disk_path, enum disk_driver *ret_driver, struct err *err)
+{
+        scoped_close int source = open(image_path, O_RDONLY | O_CLOEXEC);
+        scoped_close int target = open(disk_path, O_WRONLY | O_CLOEXEC);
+        enum disk_driver driver;
+        int r;
+
+        if (source < 0 || target < 0)
+                return err_errno(err, "disk.fill", "open '%s'", source < 0 ? image_path : disk_path);
+        r = fill(source, target, image_path, disk_path, &driver, err);
+        if (r == 0 && ret_driver)
+                *ret_driver = driver;
+        return r;
+}
+
 int disk_clone(const char *image_path, const char *disk_path, enum disk_driver *ret_driver, struct err *err)
 {
         scoped_close int source = open(image_path, O_RDONLY | O_CLOEXEC), target = FD_NONE;
@@ -223,7 +260,7 @@ static int make_grown_seed(const char *seed_path, uint64_t size, const char *gro
         if (r < 0)
                 return err_wrap(err, "grow '%s'", seed_path);
         r = link(partial, grown_path) < 0 && errno != EEXIST
-                    ? err_errno(err, "disk.make_work", "create '%s'", grown_path)
+                    ? err_errno(err, "disk.grow_seed", "create '%s'", grown_path)
                     : 0;
         (void) unlink(partial);
         return r;
@@ -241,17 +278,14 @@ static bool is_current(const char *grown_path, const struct stat *seed)
                 grown.st_mtim.tv_nsec >= seed->st_mtim.tv_nsec);
 }
 
-int disk_make_work(const char *seed_path, uint64_t size, const char *disk_path, struct err *err)
+int disk_grow_seed(const char *seed_path, uint64_t size, char **ret_path, struct err *err)
 {
-        const struct ext4_options options = { .size = size, .label = "work" };
         scoped_free char *grown = NULL;
         struct stat seed;
         int r;
 
-        if (!seed_path)
-                return ext4_make_empty(disk_path, &options, err);
         if (stat(seed_path, &seed) < 0)
-                return err_errno(err, "disk.make_work", "look at '%s'", seed_path);
+                return err_errno(err, "disk.grow_seed", "look at '%s'", seed_path);
         grown = xasprintf("%s.%llu", seed_path, (unsigned long long) size);
         if (!is_current(grown, &seed)) {
                 (void) unlink(grown);
@@ -259,5 +293,13 @@ int disk_make_work(const char *seed_path, uint64_t size, const char *disk_path, 
                 if (r < 0)
                         return r;
         }
-        return disk_clone(grown, disk_path, NULL, err);
+        *ret_path = take_ptr(grown);
+        return 0;
+}
+
+int disk_make_empty(uint64_t size, const char *disk_path, struct err *err)
+{
+        const struct ext4_options options = { .size = size, .label = "work" };
+
+        return ext4_make_empty(disk_path, &options, err);
 }

@@ -26,24 +26,40 @@ static void folder_undo(void *context, struct err *err)
         (void) file_remove_tree(spec->folder, err);
 }
 
-static int disk_begin(void *context, struct err *err)
+static int reserve_begin(void *context, struct err *err)
 {
         const struct vm_spec *spec = context;
         scoped_free char *rootfs = vm_path_rootfs(spec);
         scoped_free char *work = vm_path_work_disk(spec);
-        enum disk_driver driver;
-        int r = disk_clone(spec->rootfs_path, rootfs, &driver, err);
+        scoped_free char *seed = NULL;
+        int r = disk_reserve(spec->rootfs_path, rootfs, err);
 
         if (r < 0)
                 return r;
-        return disk_make_work(spec->work_seed_path, spec->disk_bytes, work, err);
+        if (!spec->work_seed_path)
+                return disk_make_empty(spec->disk_bytes, work, err);
+        r = disk_grow_seed(spec->work_seed_path, spec->disk_bytes, &seed, err);
+        return r < 0 ? r : disk_reserve(seed, work, err);
+}
+
+int vm_fill_disks(const struct vm_spec *spec, struct err *err)
+{
+        scoped_free char *rootfs = vm_path_rootfs(spec);
+        scoped_free char *work = vm_path_work_disk(spec);
+        scoped_free char *seed = NULL;
+        int r = disk_fill(spec->rootfs_path, rootfs, NULL, err);
+
+        if (r < 0 || !spec->work_seed_path)
+                return r;
+        r = disk_grow_seed(spec->work_seed_path, spec->disk_bytes, &seed, err);
+        return r < 0 ? r : disk_fill(seed, work, NULL, err);
 }
 
 int vm_create(const struct vm_spec *spec, const struct vm_step_watch *watch, struct err *err)
 {
         static const struct vm_step steps[] = {
-                {"folder", folder_begin, folder_undo},
-                { "disk",  disk_begin,   NULL       }, /* in the folder, which goes */
+                {"folder",   folder_begin,  folder_undo},
+                { "reserve", reserve_begin, NULL       }, /* in the folder, which goes */
         };
 
         return vm_steps_run("vm.create", steps, sizeof(steps) / sizeof(steps[0]), (void *) (uintptr_t) spec,

@@ -30,7 +30,6 @@
 /* What the steps share. */
 struct start {
         const struct vm_spec *spec; /* borrowed */
-        bool keep_creating;
         struct vm_ledger ledger;
         struct vmm vmm;             /* owned */
         struct vmm_process process; /* pidfd owned */
@@ -208,6 +207,17 @@ static int boot_begin(void *context, struct err *err)
         return vmm_start(start->api, err);
 }
 
+/*
+ * While the kernel boots: the guest mounts nothing before it has its configuration, which the next step sends. With
+ * reflinks it takes no time, and a copy is over long before.
+ */
+static int disk_begin(void *context, struct err *err)
+{
+        const struct start *start = context;
+
+        return vm_fill_disks(start->spec, err);
+}
+
 /* What the guest's console said last, to explain a guest that never called. */
 static void add_console_tail(const struct start *start, struct err *err)
 {
@@ -279,21 +289,32 @@ static const struct vm_step start_steps[] = {
         { "boot",    boot_begin,    NULL        }, /* ends with the VMM */
         { "agent",   agent_begin,   NULL        },
 };
+static const struct vm_step first_start_steps[] = {
+        {"check",    check_begin,   NULL        },
+        { "network", network_begin, network_undo},
+        { "vmm",     vmm_begin,     vmm_undo    },
+        { "boot",    boot_begin,    NULL        },
+        { "disk",    disk_begin,    NULL        }, /* in the folder, which vm_create() made */
+        { "agent",   agent_begin,   NULL        },
+};
 
-int vm_start(const struct vm_spec *spec, bool keep_creating, const struct vm_step_watch *watch,
+int vm_start(const struct vm_spec *spec, bool is_new, const struct vm_step_watch *watch,
              struct vm_started *ret_started, struct err *err)
 {
         struct start start;
         int r;
 
         start_init(&start, spec, ret_started);
-        start.ledger.phase = keep_creating ? VM_PHASE_CREATING : VM_PHASE_STARTING;
-        r = vm_steps_run("vm.start", start_steps, sizeof(start_steps) / sizeof(start_steps[0]), &start, watch,
-                         err);
+        start.ledger.phase = is_new ? VM_PHASE_CREATING : VM_PHASE_STARTING;
+        r = is_new ? vm_steps_run("vm.start", first_start_steps,
+                                  sizeof(first_start_steps) / sizeof(first_start_steps[0]), &start, watch,
+                                  err)
+                   : vm_steps_run("vm.start", start_steps, sizeof(start_steps) / sizeof(start_steps[0]),
+                                  &start, watch, err);
         if (r < 0) {
                 struct err ledger_err = { 0 };
 
-                if (!keep_creating)
+                if (!is_new)
                         (void) vm_ledger_remove(spec->folder, &ledger_err);
                 err_join(err, &ledger_err);
         }

@@ -8,8 +8,8 @@ import pytest
 
 from instance import sh
 
-CREATE_STEPS = ["vm.create/folder", "vm.create/disk", "vm.start/check", "vm.start/network", "vm.start/vmm", "vm.start/boot",
-                "vm.start/agent"]
+CREATE_STEPS = ["vm.create/folder", "vm.create/reserve", "vm.start/check", "vm.start/network", "vm.start/vmm", "vm.start/boot",
+                "vm.start/disk", "vm.start/agent"]
 
 
 def traces_of(instance, name):
@@ -97,7 +97,7 @@ def test_every_step_of_a_create_fails_and_is_killed_and_leaves_nothing(instance,
     assert "doomed" not in [vm["name"] for vm in instance.json("vm", "list")]
 
 
-@pytest.mark.parametrize("after", ["disk", "network", "boot"])
+@pytest.mark.parametrize("after", ["reserve", "network", "disk"])
 def test_the_daemon_killed_with_its_job_leaves_nothing_to_the_next(instance, after):
     instance.end_daemon()
     instance.banger("vm", "list")

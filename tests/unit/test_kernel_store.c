@@ -140,9 +140,13 @@ static void the_initramfs_is_the_same_for_the_same_input(void **state)
                                                "dev/console",
                                                "newroot",
                                                "modules/00-virtio_mmio.ko",
-                                               "modules/03-vmw_vsock_virtio_transport.ko",
-                                               "modules/list",
-                                               "00-virtio_mmio.ko\n01-virtio_blk.ko\n" };
+                                               "modules/01-vmw_vsock_virtio_transport.ko",
+                                               "modules/call",
+                                               "00-virtio_mmio.ko\n01-vmw_vsock_virtio_transport.ko\n",
+                                               "modules/disk",
+                                               "02-virtio_blk.ko\n",
+                                               "modules/rest",
+                                               "03-virtio_net.ko\n" };
         const struct world *world = *state;
         scoped_free char *path_a = xasprintf("%s/a/initramfs.cpio", world->kernels);
         scoped_free char *path_b = xasprintf("%s/b/initramfs.cpio", world->kernels);

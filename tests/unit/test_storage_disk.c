@@ -114,6 +114,39 @@ static void what_cannot_be_cloned_leaves_what_was_there(void **state)
         assert_int_equal(count_files(scratch->folder), 2);
 }
 
+static void a_reserved_disk_gets_its_content_while_it_is_open(void **state)
+{
+        struct scratch *scratch = *state;
+        scoped_close int opened = FD_NONE;
+        enum disk_driver driver;
+        struct err err = { 0 };
+        struct stat image, disk;
+        char byte = 1;
+
+        write_image(scratch->image, 3);
+        assert_int_equal(disk_reserve(scratch->image, scratch->disk, &err), 0);
+        assert_int_equal(stat(scratch->image, &image), 0);
+        opened = open(scratch->disk, O_RDONLY | O_CLOEXEC);
+        assert_int_equal(fstat(opened, &disk), 0);
+        assert_int_equal(disk.st_size, image.st_size);
+        assert_int_equal(disk.st_blocks, 0);
+        assert_int_equal(disk.st_mode & 0777, 0600);
+        assert_int_equal(pread(opened, &byte, 1, 0), 1);
+        assert_int_equal(byte, 0);
+        assert_int_equal(disk_fill(scratch->image, scratch->disk, &driver, &err), 0);
+        assert_same(scratch->image, scratch->disk);
+
+        assert_int_equal(disk_reserve(scratch->image, scratch->disk, &err), -EEXIST);
+}
+
+static int make_work(const char *seed, uint64_t size, const char *disk, struct err *err)
+{
+        scoped_free char *grown = NULL;
+        int r = disk_grow_seed(seed, size, &grown, err);
+
+        return r < 0 ? r : disk_clone(grown, disk, NULL, err);
+}
+
 static void work_disks_come_from_a_seed_grown_once(void **state)
 {
         const struct ext4_options options = { .size = 16 * MIB };
@@ -124,14 +157,14 @@ static void work_disks_come_from_a_seed_grown_once(void **state)
         struct err err = { 0 };
 
         assert_int_equal(ext4_make_empty(scratch->image, &options, &err), 0);
-        assert_int_equal(disk_make_work(scratch->image, 64 * MIB, scratch->disk, &err), 0);
+        assert_int_equal(make_work(scratch->image, 64 * MIB, scratch->disk, &err), 0);
         assert_int_equal(stat(grown, &first), 0);
         assert_int_equal(stat(scratch->disk, &second), 0);
         assert_int_equal(second.st_size, 64 * MIB);
         assert_int_equal(spawn_run(fsck, 60000, MIB, NULL, NULL, &err), 0);
 
         assert_int_equal(unlink(scratch->disk), 0);
-        assert_int_equal(disk_make_work(scratch->image, 64 * MIB, scratch->disk, &err), 0);
+        assert_int_equal(make_work(scratch->image, 64 * MIB, scratch->disk, &err), 0);
         assert_int_equal(stat(grown, &second), 0);
         assert_int_equal(first.st_ino, second.st_ino);
         assert_int_equal(count_files(scratch->folder), 3);
@@ -140,7 +173,7 @@ static void work_disks_come_from_a_seed_grown_once(void **state)
         assert_int_equal(unlink(scratch->disk), 0);
         assert_int_equal(unlink(scratch->image), 0);
         assert_int_equal(ext4_make_empty(scratch->image, &options, &err), 0);
-        assert_int_equal(disk_make_work(scratch->image, 64 * MIB, scratch->disk, &err), 0);
+        assert_int_equal(make_work(scratch->image, 64 * MIB, scratch->disk, &err), 0);
         assert_int_equal(stat(grown, &second), 0);
         assert_true(second.st_mtim.tv_sec > first.st_mtim.tv_sec ||
                     second.st_mtim.tv_nsec != first.st_mtim.tv_nsec);
@@ -152,7 +185,7 @@ static void an_empty_work_disk_needs_no_seed(void **state)
         const char *const fsck[] = { "e2fsck", "-fn", scratch->disk, NULL };
         struct err err = { 0 };
 
-        assert_int_equal(disk_make_work(NULL, 8 * GIB, scratch->disk, &err), 0);
+        assert_int_equal(disk_make_empty(8 * GIB, scratch->disk, &err), 0);
         assert_int_equal(spawn_run(fsck, 60000, MIB, NULL, NULL, &err), 0);
 }
 
@@ -171,7 +204,7 @@ static void parallel_callers_share_a_grown_seed(void **state)
                 if (fork() == 0) {
                         scoped_free char *disk = xasprintf("%s.%d", scratch->disk, i);
 
-                        _exit(disk_make_work(scratch->image, 32 * MIB, disk, &err) == 0 ? 0 : 1);
+                        _exit(make_work(scratch->image, 32 * MIB, disk, &err) == 0 ? 0 : 1);
                 }
         for (int i = 0; i < N; i++) {
                 assert_true(wait(&status) > 0);
@@ -287,6 +320,8 @@ static void a_file_system_with_reflinks_clones_at_once(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(a_reserved_disk_gets_its_content_while_it_is_open,
+                                                make_scratch, drop_scratch),
                 cmocka_unit_test_setup_teardown(a_clone_is_equal_private_and_sparse, make_scratch,
                                                 drop_scratch),
                 cmocka_unit_test_setup_teardown(what_cannot_be_cloned_leaves_what_was_there, make_scratch,

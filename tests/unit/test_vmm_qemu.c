@@ -391,7 +391,9 @@ static bool has(const struct qemu_command *command, const char *option, const ch
 
 static void devices_become_arguments(void **state)
 {
-        struct qemu_setup setup = { .qemu = "q", .id = "i", .cmdline = "c", .qmp_fd = 40, .vsock_fd = 41, .memory_fd = FD_NONE };
+        struct qemu_setup setup = {
+                .qemu = "q", .id = "i", .cmdline = "c", .qmp_fd = 40, .vsock_fd = 41, .memory_fd = FD_NONE
+        };
         struct qemu_command command;
         struct vm_instance instance;
 

@@ -6,6 +6,7 @@
 #include "guest/agent/agent_command.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,6 +130,22 @@ void agent_command_keep_logins(void)
         keeps_logins = mkdir(KEPT, 0700) == 0 || errno == EEXIST;
 }
 
+/* Read ahead: every dynamic program begins with these (ld.so(8)), wherever a distribution keeps them. */
+static void read_libraries_ahead(void)
+{
+        static const char *const paths[] = { "/etc/ld.so.cache", "/lib64/ld-linux-x86-64.so.2",
+                                             "/lib/x86_64-linux-gnu/libc.so.6", "/lib64/libc.so.6",
+                                             "/lib/ld-musl-x86_64.so.1" };
+
+        for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+                scoped_close int fd = open(paths[i], O_RDONLY | O_CLOEXEC);
+                struct stat st;
+
+                if (fd >= 0 && fstat(fd, &st) == 0)
+                        (void) readahead(fd, 0, (size_t) st.st_size);
+        }
+}
+
 /* The login's environment, the folder it runs in. A shell without a terminal gets nothing else from its login. */
 static void fill_login_env(struct agent_command *command)
 {
@@ -203,6 +220,17 @@ static void fill_wrapped(struct agent_command *command, const struct guest_reque
                 command->argv[at++] = "--";
         }
         memcpy(command->argv + at, request->argv, n * sizeof(*command->argv));
+}
+
+void agent_command_warm(void)
+{
+        const char *const argv[] = { "sh", NULL };
+        const struct guest_request request = { .argv = argv, .login_shell = true };
+        struct agent_command command = { 0 };
+
+        read_libraries_ahead();
+        agent_command_init(&command, &request);
+        agent_command_done(&command);
 }
 
 void agent_command_init(struct agent_command *command, const struct guest_request *request)

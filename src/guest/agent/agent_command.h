@@ -16,6 +16,8 @@ struct agent_command {
 
 /* From now on the environment of logins is kept, in this process and its children. In a guest only. */
 void agent_command_keep_logins(void);
+/* Does for no command what each one needs first: after it, the login is known and the libraries are in memory. */
+void agent_command_warm(void);
 /* The request must outlive it. */
 void agent_command_init(struct agent_command *command, const struct guest_request *request);
 void agent_command_done(struct agent_command *command);

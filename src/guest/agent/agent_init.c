@@ -2,7 +2,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sched.h>
 #include <linux/vm_sockets.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +13,8 @@
 #include <sys/reboot.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -86,12 +91,9 @@ static int call_host(struct boot *boot, struct err *err)
         }
 }
 
-static int exchange(struct boot *boot, struct err *err)
+static int greet_host(struct boot *boot, struct err *err)
 {
-        uint64_t deadline_ms = clock_monotonic_ms() + TALK_MS;
         scoped_free char *id = NULL, *hello = NULL;
-        scoped_free uint8_t *body = NULL;
-        struct guest_frame frame;
         int r = file_read("/proc/sys/kernel/random/boot_id", 64, &id, NULL, err);
 
         if (r < 0)
@@ -99,9 +101,21 @@ static int exchange(struct boot *boot, struct err *err)
         id[strcspn(id, "\n")] = '\0';
         hello = xasprintf("{\"boot_id\":\"%s\",\"version\":\"%s\",\"protocol\":%u}", id, BANGER_VERSION,
                           GUEST_PROTOCOL);
-        r = guest_frame_send(boot->host, GUEST_FRAME_HELLO, hello, strlen(hello), deadline_ms);
-        if (r == 0)
-                r = guest_frame_receive(boot->host, deadline_ms, &frame, &body);
+        r = guest_frame_send(boot->host, GUEST_FRAME_HELLO, hello, strlen(hello),
+                             clock_monotonic_ms() + TALK_MS);
+        if (r < 0) {
+                errno = -r;
+                return err_errno(err, OP_BOOT, "greet the host");
+        }
+        return 0;
+}
+
+static int receive_config(struct boot *boot, struct err *err)
+{
+        scoped_free uint8_t *body = NULL;
+        struct guest_frame frame;
+        int r = guest_frame_receive(boot->host, clock_monotonic_ms() + TALK_MS, &frame, &body);
+
         if (r == 0 && frame.type != GUEST_FRAME_CONFIG)
                 r = -EBADMSG;
         if (r < 0) {
@@ -120,6 +134,32 @@ static void apply_clock(const json_t *config)
                 agent_say("set the clock: %s", strerror(errno));
 }
 
+/* What neither the call nor the disks need loads beside them, in a child. */
+static pid_t load_rest(void)
+{
+        pid_t pid = fork();
+
+        if (pid > 0)
+                return pid;
+        agent_load_modules(MODULES, "rest");
+        if (pid == 0)
+                _exit(0);
+        return pid;
+}
+
+/* The host answers when the disks have their content, so they are not touched before. */
+static int mount_all_disks(struct boot *boot, struct err *err)
+{
+        int r;
+
+        agent_load_modules(MODULES, "disk");
+        r = receive_config(boot, err);
+        if (r < 0)
+                return r;
+        apply_clock(boot->config);
+        return agent_mount_disks(boot->config, err);
+}
+
 /* What makes no guest useless: told, and on. */
 static void apply_rest(const json_t *config)
 {
@@ -135,16 +175,19 @@ static void apply_rest(const json_t *config)
 
 static int bring_up(struct boot *boot, struct err *err)
 {
+        pid_t rest;
         int r;
 
-        agent_load_modules(MODULES);
+        agent_load_modules(MODULES, "call");
         r = call_host(boot, err);
         if (r == 0)
-                r = exchange(boot, err);
+                r = greet_host(boot, err);
         if (r < 0)
                 return r;
-        apply_clock(boot->config);
-        r = agent_mount_disks(boot->config, err);
+        rest = load_rest();
+        r = mount_all_disks(boot, err);
+        if (rest > 0)
+                (void) waitpid(rest, NULL, 0);
         if (r == 0)
                 r = agent_switch_root(err);
         if (r < 0)
@@ -178,14 +221,38 @@ __attribute__((noreturn)) static void give_up(struct boot *boot, const struct er
 }
 
 /*
+ * fork(2), but the child begins in the agent's group: moving it there later waits for all processors to have noticed, 20 ms
+ * of an emulated boot. A process made by a bare clone3(2) does not know its own thread id in the C library, so it forks once
+ * more. Where there is no such group, the child is where its parent is.
+ */
+static pid_t fork_into_group(void)
+{
+        struct clone_args args = { .flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD };
+        scoped_close int group = FD_NONE;
+        long pid;
+
+        (void) mkdir(CGROUP, 0755);
+        group = open(CGROUP, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        args.cgroup = (__u64) group;
+        pid = group < 0 ? -1 : syscall(SYS_clone3, &args, sizeof(args));
+        if (pid > 0)
+                return (pid_t) pid;
+        if (pid < 0)
+                return fork();
+        pid = fork();
+        if (pid != 0)
+                _exit(pid < 0);
+        return 0;
+}
+
+/*
  * The child that stays when init takes over. A name beginning with '@' makes systemd spare it at shutdown until the disks are
  * released (systemd.io, "Storage Daemons for the Root File System"); a control group of its own keeps it out of
  * init.scope, into which systemd moves what it finds in the root group.
  */
 static void start_agent(const struct boot *boot)
 {
-        scoped_close int group = FD_NONE;
-        pid_t pid = fork();
+        pid_t pid = fork_into_group();
 
         if (pid < 0)
                 agent_say("start the agent: %s", strerror(errno));
@@ -195,10 +262,6 @@ static void start_agent(const struct boot *boot)
         (void) setsid();
         boot->argv[0][0] = '@';
         (void) prctl(PR_SET_NAME, "banger-agent");
-        (void) mkdir(CGROUP, 0755);
-        group = open(CGROUP "/cgroup.procs", O_WRONLY | O_CLOEXEC);
-        if (group >= 0)
-                (void) !write(group, "0", 1);
         (void) close(boot->host);
         agent_pool_run(boot->listener);
 }
@@ -238,6 +301,14 @@ static void exec_init(const char *init, char **argv)
         agent_say("execute %s: %s", init, strerror(errno));
 }
 
+/* SCHED_IDLE: a first command does not wait for what the host's call has not waited for. */
+static void set_policy(int policy)
+{
+        const struct sched_param none = { 0 };
+
+        (void) sched_setscheduler(0, policy, &none);
+}
+
 void agent_init(char **argv)
 {
         struct boot boot = { .argv = argv, .host = FD_NONE, .listener = FD_NONE };
@@ -259,9 +330,13 @@ void agent_init(char **argv)
         if (r < 0)
                 agent_say("tell the host that the guest is ready: %s", strerror(-r));
         (void) close(boot.host);
+        if (init)
+                set_policy(SCHED_IDLE);
+        agent_apply_service_files("", boot.config);
         json_decref(boot.config);
         if (init) {
                 agent_hold_wait();
+                set_policy(SCHED_OTHER);
                 exec_init(init, argv);
         }
         agent_stay_init(boot.listener);

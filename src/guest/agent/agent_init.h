@@ -29,11 +29,13 @@ int agent_mount_disks(const json_t *config, struct err *err);
 /* In the real root, before anybody else writes: from now on the disks keep what was synced. */
 void agent_settle_disks(const json_t *config);
 
-/* Loads the modules of `folder` in the order of its file `list`. */
-void agent_load_modules(const char *folder);
+/* Loads those modules of `folder` that its file `list` names, in that order. No such file: nothing to load. */
+void agent_load_modules(const char *folder, const char *list);
 
 /* Host name, resolver, keys, git identity below `root`. A part that fails is told on the console. */
 void agent_apply_files(const char *root, const json_t *config);
+/* What only services read that the image's init has yet to start: sshd, systemd-networkd. */
+void agent_apply_service_files(const char *root, const json_t *config);
 /* lo, and eth0 with address and default route. */
 int agent_apply_network(const json_t *config, struct err *err);
 

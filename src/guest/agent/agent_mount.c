@@ -1,7 +1,9 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -75,12 +77,25 @@ static bool is_clean(const char *device)
         return fd >= 0 && pread(fd, &incompat, 1, INCOMPAT_AT) == 1 && (incompat & INCOMPAT_RECOVER) == 0;
 }
 
+/*
+ * The host fills a disk while the guest boots and says when it is done. What the kernel has read before (a look for
+ * partitions at the disk's start) is not what is there now.
+ */
+static void forget_cached(const char *device)
+{
+        scoped_close int fd = open(device, O_RDONLY | O_CLOEXEC);
+
+        if (fd >= 0)
+                (void) ioctl(fd, BLKFLSBUF, 0);
+}
+
 /* A disk shows up when its driver has probed it, which need not be when its module is loaded. */
 static int mount_disk(const char *device, const char *where, struct err *err)
 {
         uint64_t deadline_ms = clock_monotonic_ms() + DEVICE_WAIT_MS;
 
         for (;;) {
+                forget_cached(device);
                 if (mount(device, where, "ext4", 0, is_clean(device) ? NO_FLUSH : FLUSH) == 0)
                         return 0;
                 if ((errno != ENOENT && errno != ENXIO) || clock_left_ms(deadline_ms) == 0)

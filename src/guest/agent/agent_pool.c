@@ -96,6 +96,8 @@ void agent_pool_run(int listener)
         pool.children = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
         if (pool.children < 0 || pipe2(pool.taken, O_CLOEXEC) < 0)
                 _exit(1);
+        (void) fill(&pool);
+        agent_command_warm();
         for (;;) {
                 bool full = fill(&pool);
                 struct pollfd p[] = {
