@@ -30,6 +30,7 @@ struct daemon_job {
         struct rpc_reader reader;
         json_t *answer; /* the final message, once it came */
         bool cancelled;
+        bool told; /* its end: what the process still does is nobody's business but its key's */
 };
 
 static void start_next(struct daemon *daemon, const char *key);
@@ -74,22 +75,30 @@ static void explain(const struct daemon_job *job, int status, struct err *err)
                                job->method, WEXITSTATUS(status));
 }
 
-static void finish(struct daemon_job *job, int status)
+/* Once: the job may be gone or cancelled when it returns. */
+static void tell_end(struct daemon_job *job, int status)
 {
-        struct daemon *daemon = job->daemon;
-        scoped_free char *key = xstrdup(job->key);
         void (*end)(void *userdata, const struct daemon_job_end *end) = job->end;
-        void *userdata = job->userdata;
         json_auto_t *result = NULL;
         struct err err = { 0 };
 
+        if (job->told || !end)
+                return;
+        job->told = true;
         if (!job->cancelled && json_flag(job->answer, "ok"))
                 result = json_incref(json_object_get(job->answer, "result"));
         else
                 explain(job, status, &err);
+        end(job->userdata, &(struct daemon_job_end){ .result = result, .err = &err });
+}
+
+static void finish(struct daemon_job *job, int status)
+{
+        struct daemon *daemon = job->daemon;
+        scoped_free char *key = xstrdup(job->key);
+
+        tell_end(job, status);
         job_free(job);
-        if (end)
-                end(userdata, &(struct daemon_job_end){ .result = result, .err = &err });
         start_next(daemon, key);
 }
 
@@ -111,7 +120,7 @@ static void take_messages(struct daemon_job *job)
                 if (!event) {
                         json_decref(job->answer);
                         job->answer = json_incref(message);
-                } else if (job->event && !job->cancelled) {
+                } else if (job->event && !job->cancelled && !job->told) {
                         job->event(job->userdata, event);
                 }
         }
@@ -119,10 +128,14 @@ static void take_messages(struct daemon_job *job)
 
 static int on_message(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
+        struct daemon_job *job = userdata;
+
         (void) source;
         (void) fd;
         (void) events;
-        take_messages(userdata);
+        take_messages(job);
+        if (!job->cancelled && json_flag(job->answer, "ok"))
+                tell_end(job, 0);
         return 0;
 }
 
@@ -284,7 +297,8 @@ void daemon_job_cancel(struct daemon_job *job)
 struct daemon_job *daemon_job_find(struct daemon *daemon, const char *key, const char *method)
 {
         for (struct daemon_job *job = daemon->jobs; job; job = job->next)
-                if (!job->cancelled && strcmp(job->key, key) == 0 && strcmp(job->method, method) == 0)
+                if (!job->cancelled && !job->told && strcmp(job->key, key) == 0 &&
+                    strcmp(job->method, method) == 0)
                         return job;
         return NULL;
 }

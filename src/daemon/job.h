@@ -45,5 +45,11 @@ int job_doctor_run(struct rpc_call *call, const void *params, json_t **ret_resul
 /* Sends {"event":{"stage","state",...}}; -ECANCELED when the daemon is gone. total 0: unknown. */
 int job_report(const char *stage, const char *state, uint64_t done, uint64_t total, uint64_t elapsed_ms);
 
+/*
+ * Once the answer is sent, removes this folder: the client need not wait for hundreds of MiB to be given back. The next
+ * job of the same key does.
+ */
+void job_remove_afterwards(const char *folder);
+
 /* The process's side: serves the one request on the socket and ends. Returns the exit status of the process. */
 int job_main(int sock, const struct rpc_binding *bindings);

@@ -1,10 +1,13 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "daemon/job.h"
 
 static int job_sock = -1;
+static char *folder_to_remove; /* owned; NULL: none */
 
 int job_report(const char *stage, const char *state, uint64_t done, uint64_t total, uint64_t elapsed_ms)
 {
@@ -14,6 +17,22 @@ int job_report(const char *stage, const char *state, uint64_t done, uint64_t tot
         struct err err = { 0 };
 
         return rpc_send(job_sock, message, NULL, 0, &err) < 0 ? -ECANCELED : 0;
+}
+
+void job_remove_afterwards(const char *folder)
+{
+        free(folder_to_remove);
+        folder_to_remove = xstrdup(folder);
+}
+
+static void remove_folder(void)
+{
+        struct err err = { 0 };
+
+        if (folder_to_remove && file_remove_tree(folder_to_remove, &err) < 0)
+                log_warn("removing a folder failed", "{s:s, s:s}", "folder", folder_to_remove, "error",
+                         err.message);
+        free(folder_to_remove);
 }
 
 int job_main(int sock, const struct rpc_binding *bindings)
@@ -34,6 +53,8 @@ int job_main(int sock, const struct rpc_binding *bindings)
         answer = rpc_answer(&call, r, result, &err);
         err = (struct err){ 0 };
         (void) rpc_send(sock, answer, NULL, 0, &err);
+        if (r == 0)
+                remove_folder();
         rpc_call_done(&call);
         return r < 0 ? 1 : 0;
 }

@@ -168,5 +168,10 @@ int job_vm_clean_run(struct rpc_call *call, const void *params, json_t **ret_res
         lock = vm_lock(p->spec.folder, err);
         if (lock < 0)
                 return lock;
-        return p->remove ? vm_remove(&p->spec, err) : vm_clean(&p->spec, err);
+        if (!p->remove)
+                return vm_clean(&p->spec, err);
+        r = vm_retire(&p->spec, err);
+        if (r == 0)
+                job_remove_afterwards(p->spec.folder);
+        return r;
 }

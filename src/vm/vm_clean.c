@@ -28,6 +28,8 @@ static void end_vmm(const struct vm_spec *spec, const struct vm_ledger *ledger, 
                 (void) close(pidfd);
         }
         err_join(err, &step);
+        if (ledger->pid > 0)
+                return;
         /* A job killed between starting the VMM and writing its pid down leaves one that only its socket's path names. */
         while (vm_process_find(api, &pidfd) == 0) {
                 int r;
@@ -114,12 +116,16 @@ static int forget_host_keys(const struct vm_spec *spec, struct err *err)
         return kept.n == n ? 0 : file_replace(spec->known_hosts, kept.s, kept.n, 0600, err);
 }
 
-int vm_remove(const struct vm_spec *spec, struct err *err)
+int vm_retire(const struct vm_spec *spec, struct err *err)
 {
         int r = vm_clean(spec, err);
 
-        if (r < 0)
-                return r;
-        r = forget_host_keys(spec, err);
+        return r < 0 ? r : forget_host_keys(spec, err);
+}
+
+int vm_remove(const struct vm_spec *spec, struct err *err)
+{
+        int r = vm_retire(spec, err);
+
         return r < 0 ? r : file_remove_tree(spec->folder, err);
 }

@@ -10,5 +10,7 @@
  */
 int vm_clean(const struct vm_spec *spec, struct err *err);
 
-/* vm_clean and the VM's folder. */
+/* vm_clean, and its lines in known_hosts: what is left is a folder that only takes space. */
+int vm_retire(const struct vm_spec *spec, struct err *err);
+/* vm_retire and the VM's folder. */
 int vm_remove(const struct vm_spec *spec, struct err *err);

@@ -195,7 +195,14 @@ class Instance:
         return done.stdout
 
     def leftovers(self):
-        """What VMs that do not exist (any more) have left on the host; empty when nothing is left."""
+        """What VMs that do not exist (any more) have left on the host; empty when nothing is left. The folder of a VM is
+        given back after its delete has been answered."""
+        deadline = time.monotonic() + 5
+        while (found := self._leftovers()) and all(thing.startswith("folder") for thing in found) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return found
+
+    def _leftovers(self):
         marks = []
         for vm in self.json("vm", "list"):
             marks += [vm["id"], "tap-fc-" + vm["id"][:8], vm["address"]]

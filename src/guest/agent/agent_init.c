@@ -192,7 +192,6 @@ static int bring_up(struct boot *boot, struct err *err)
                 r = agent_switch_root(err);
         if (r < 0)
                 return r;
-        apply_rest(boot->config);
         agent_settle_disks(boot->config);
         boot->listener = agent_listen();
         if (boot->listener < 0) {
@@ -262,7 +261,6 @@ static void start_agent(const struct boot *boot)
         (void) setsid();
         boot->argv[0][0] = '@';
         (void) prctl(PR_SET_NAME, "banger-agent");
-        (void) close(boot->host);
         agent_pool_run(boot->listener);
 }
 
@@ -301,6 +299,20 @@ static void exec_init(const char *init, char **argv)
         agent_say("execute %s: %s", init, strerror(errno));
 }
 
+/*
+ * The listener is there: a command that the host sends now waits in its backlog until the agent is started, which is
+ * after all that a command could miss. So the host's way to that command overlaps with the rest of ours.
+ */
+static void tell_ready(struct boot *boot)
+{
+        int r = guest_frame_send(boot->host, GUEST_FRAME_READY, NULL, 0, clock_monotonic_ms() + TALK_MS);
+
+        if (r < 0)
+                agent_say("tell the host that the guest is ready: %s", strerror(-r));
+        close_at_scope_end(&boot->host);
+        boot->host = FD_NONE;
+}
+
 /* SCHED_IDLE: a first command does not wait for what the host's call has not waited for. */
 static void set_policy(int policy)
 {
@@ -314,24 +326,20 @@ void agent_init(char **argv)
         struct boot boot = { .argv = argv, .host = FD_NONE, .listener = FD_NONE };
         struct err err = { 0 };
         const char *init;
-        int r;
 
         agent_mount_kernel();
         open_console();
         agent_say("version %s", BANGER_VERSION);
         if (bring_up(&boot, &err) < 0)
                 give_up(&boot, &err);
+        tell_ready(&boot);
+        apply_rest(boot.config);
         init = find_init();
         if (init) {
                 agent_hold_begin();
                 start_agent(&boot);
-        }
-        r = guest_frame_send(boot.host, GUEST_FRAME_READY, NULL, 0, clock_monotonic_ms() + TALK_MS);
-        if (r < 0)
-                agent_say("tell the host that the guest is ready: %s", strerror(-r));
-        (void) close(boot.host);
-        if (init)
                 set_policy(SCHED_IDLE);
+        }
         agent_apply_service_files("", boot.config);
         json_decref(boot.config);
         if (init) {
