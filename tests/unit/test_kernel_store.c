@@ -416,7 +416,7 @@ static void a_new_agent_gets_into_the_initramfs(void **state)
         assert_int_not_equal(before.st_ino, after.st_ino);
         assert_true(initramfs_has(world, "agent two"));
         assert_false(initramfs_has(world, "agent one"));
-        assert_true(initramfs_has(world, "modules/03-vmw_vsock_virtio_transport.ko"));
+        assert_true(initramfs_has(world, "modules/01-vmw_vsock_virtio_transport.ko"));
         assert_int_equal(count_entries(world->kernels), 1);
         assert_int_equal(kernel_refresh_agent(world->kernels, "none", world->agent, &err), -ENOENT);
 }
