@@ -1,12 +1,9 @@
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/clock.h"
 #include "base/file.h"
-#include "base/json.h"
 #include "base/scoped.h"
 #include "base/size.h"
 #include "base/text.h"
@@ -14,6 +11,7 @@
 #include "image/image_build.h"
 #include "image/image_files.h"
 #include "image/image_packages.h"
+#include "image/image_publish.h"
 #include "image/image_recipe.h"
 #include "image/image_staging.h"
 
@@ -53,40 +51,6 @@ static int check(const struct image_pull *pull, unsigned *ret_index, struct err 
         return find_recipe(pull->recipe, ret_index, err);
 }
 
-static int report(const struct image_pull *pull, const char *stage, struct err *err)
-{
-        if (pull->progress.report && pull->progress.report(pull->progress.userdata, stage, 0, 0) < 0)
-                return err_set(err, ECANCELED, "image.pull", "cancelled");
-        return 0;
-}
-
-static int write_manifest(const char *folder, const struct image_pull *pull, unsigned index, uint64_t size,
-                          struct err *err)
-{
-        scoped_free char *path = xasprintf("%s/" IMAGE_MANIFEST, folder);
-        scoped_free char *source = xasprintf("recipe:%s", pull->recipe);
-        char created_at[CLOCK_TEXT_MAX];
-        json_t *manifest;
-        int r;
-
-        clock_format(clock_real_ns(), created_at);
-        manifest = json_pack("{s:i, s:s, s:s, s:s, s:s, s:I}", "version", 1, "name", pull->name, "source",
-                             source, "kernel", image_catalog_entries[index].kernel, "created_at", created_at,
-                             "rootfs_size", (json_int_t) size);
-        if (!manifest)
-                return err_set(err, EINVAL, "image.pull", "a name of image '%s' is not UTF-8", pull->name);
-        r = json_write_file(path, manifest, 0644, err);
-        json_decref(manifest);
-        return r;
-}
-
-static int sync_path(const char *path, int flags)
-{
-        scoped_close int fd = open(path, flags | O_CLOEXEC);
-
-        return fd < 0 || fsync(fd) < 0 ? -errno : 0;
-}
-
 /* Both file systems and the manifest, in folder. */
 static int make_files(const char *folder, const struct image_pull *pull, unsigned index, struct err *err)
 {
@@ -94,57 +58,22 @@ static int make_files(const char *folder, const struct image_pull *pull, unsigne
         const struct ext4_options seed_options = { .size = SEED_SIZE, .label = "work", .only_below = "root" };
         scoped_free char *rootfs = xasprintf("%s/" IMAGE_ROOTFS, folder);
         scoped_free char *seed = xasprintf("%s/" IMAGE_WORK_SEED, folder);
-        uint64_t size = pull->size ? pull->size : ROOTFS_SIZE;
-        int r = image_build(recipe, rootfs, size, pull->cache_folder, &pull->progress, err);
+        scoped_free char *source = xasprintf("recipe:%s", pull->recipe);
+        const struct image_facts facts = { .name = pull->name,
+                                           .source = source,
+                                           .kernel = image_catalog_entries[index].kernel,
+                                           .rootfs_size = pull->size ? pull->size : ROOTFS_SIZE };
+        int r = image_build(recipe, rootfs, facts.rootfs_size, pull->cache_folder, &pull->progress, err);
 
         if (r == 0)
-                r = report(pull, "seed", err);
+                r = image_report(&pull->progress, "seed", 0, 0, err);
         if (r == 0)
                 r = ext4_copy_tree(rootfs, seed, &seed_options, err);
         if (r == 0)
                 r = image_packages_write(rootfs, recipe->packages, err);
         if (r == 0)
-                r = write_manifest(folder, pull, index, size, err);
+                r = image_write_manifest(folder, &facts, err);
         return r;
-}
-
-/* After this a power cut finds the whole image or none. */
-static int make_durable(const char *folder, struct err *err)
-{
-        static const char *const names[] = { IMAGE_ROOTFS, IMAGE_WORK_SEED };
-        int r = 0;
-
-        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && r == 0; i++) {
-                scoped_free char *path = xasprintf("%s/%s", folder, names[i]);
-
-                r = sync_path(path, O_RDONLY);
-        }
-        if (r == 0)
-                r = sync_path(folder, O_RDONLY | O_DIRECTORY);
-        if (r == 0)
-                return 0;
-        errno = -r;
-        return err_errno(err, "image.pull", "sync '%s'", folder);
-}
-
-/* The staged folder takes the name. What had it before, if it may, lands in the staging folder and goes with it. */
-static int publish(const char *folder, const struct image_pull *pull, struct err *err)
-{
-        scoped_free char *target = xasprintf("%s/%s", pull->images_folder, pull->name);
-        int r = renameat2(AT_FDCWD, folder, AT_FDCWD, target, RENAME_NOREPLACE) < 0 ? -errno : 0;
-
-        /* a folder without a manifest is what a cut-off deletion left */
-        if (r == -EEXIST && (pull->replace || !exists(pull)))
-                r = renameat2(AT_FDCWD, folder, AT_FDCWD, target, RENAME_EXCHANGE) < 0 ? -errno : 0;
-        if (r == -EEXIST)
-                return err_set(err, EEXIST, "image.pull",
-                               "image '%s' exists: delete it, or pull under another name", pull->name);
-        if (r == 0)
-                r = sync_path(pull->images_folder, O_RDONLY | O_DIRECTORY);
-        if (r == 0)
-                return 0;
-        errno = -r;
-        return err_errno(err, "image.pull", "move the finished image to '%s'", target);
 }
 
 int image_pull(const struct image_pull *pull, struct image *ret_image, struct err *err)
@@ -164,11 +93,9 @@ int image_pull(const struct image_pull *pull, struct image *ret_image, struct er
                 return err_errno(err, "image.pull", "create '%s'", folder);
         r = make_files(folder, pull, index, err);
         if (r == 0)
-                r = report(pull, "publish", err);
+                r = image_report(&pull->progress, "publish", 0, 0, err);
         if (r == 0)
-                r = make_durable(folder, err);
-        if (r == 0)
-                r = publish(folder, pull, err);
+                r = image_publish(folder, pull->images_folder, pull->name, pull->replace, err);
         if (r < 0)
                 return err_wrap(err, "image '%s'", pull->name);
         return image_read(pull->images_folder, pull->name, ret_image, err);

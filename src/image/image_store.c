@@ -26,6 +26,7 @@ void image_done(struct image *image)
         free(image->rootfs_path);
         free(image->work_seed_path);
         free(image->created_at);
+        free(image->distro);
         *image = (struct image){ 0 };
 }
 
@@ -64,6 +65,14 @@ static uint64_t count_bytes(const char *folder)
         return bytes;
 }
 
+/* A registered root file system that is gone is no error here: it is the use of the image that fails. */
+static uint64_t count_file(const char *path)
+{
+        struct stat status;
+
+        return stat(path, &status) == 0 ? (uint64_t) status.st_blocks * SECTOR_SIZE : 0;
+}
+
 static int read_manifest(const char *path, const char *name, json_t **ret_manifest, struct err *err)
 {
         int r = json_read_file(path, MANIFEST_MAX, ret_manifest, err);
@@ -88,22 +97,29 @@ int image_read(const char *images_folder, const char *name, struct image *ret_im
         scoped_free char *folder = xasprintf("%s/%s", images_folder, name ? name : "");
         scoped_free char *path = xasprintf("%s/" IMAGE_MANIFEST, folder);
         scoped_free char *seed = xasprintf("%s/" IMAGE_WORK_SEED, folder);
-        json_t *manifest = NULL;
+        json_auto_t *manifest = NULL;
+        const char *elsewhere;
         int r = check_name(name, "image.read", err);
 
         if (r == 0)
                 r = read_manifest(path, name, &manifest, err);
         if (r < 0)
                 return r;
-        *ret_image = (struct image){ .name = xstrdup(name),
-                                     .source = xstrdup(json_text(manifest, "source")),
-                                     .kernel = xstrdup(json_text(manifest, "kernel")),
-                                     .created_at = xstrdup(json_text(manifest, "created_at")),
-                                     .rootfs_size = json_u64(manifest, "rootfs_size", 0),
-                                     .rootfs_path = xasprintf("%s/" IMAGE_ROOTFS, folder),
-                                     .work_seed_path = access(seed, F_OK) == 0 ? take_ptr(seed) : xstrdup(""),
-                                     .real_bytes = count_bytes(folder) };
-        json_decref(manifest);
+        elsewhere = json_text(manifest, "rootfs_path");
+        *ret_image =
+                (struct image){ .name = xstrdup(name),
+                                .source = xstrdup(json_text(manifest, "source")),
+                                .kernel = xstrdup(json_text(manifest, "kernel")),
+                                .created_at = xstrdup(json_text(manifest, "created_at")),
+                                .rootfs_size = json_u64(manifest, "rootfs_size", 0),
+                                .distro = xstrdup(json_text(manifest, "distro")),
+                                .is_managed = elsewhere[0] == '\0',
+                                .rootfs_path = elsewhere[0] == '\0' ? xasprintf("%s/" IMAGE_ROOTFS, folder)
+                                                                    : xstrdup(elsewhere),
+                                .work_seed_path = access(seed, F_OK) == 0 ? take_ptr(seed) : xstrdup(""),
+                                .real_bytes = count_bytes(folder) };
+        if (!ret_image->is_managed)
+                ret_image->real_bytes += count_file(ret_image->rootfs_path);
         return 0;
 }
 

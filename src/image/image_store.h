@@ -1,6 +1,7 @@
 /*
  * image/: images are immutable, named, stored once, each a folder <images>/<name>/ with rootfs.ext4, work-seed.ext4 and
- * manifest.json. It runs as the owner and needs no root.
+ * manifest.json. A registered image is a folder too, but its root file system stays where its owner has it, named by the
+ * manifest. It runs as the owner and needs no root.
  */
 #pragma once
 
@@ -12,13 +13,15 @@
 /* All owned. */
 struct image {
         char *name;
-        char *source;         /* "recipe:debian-bookworm" */
+        char *source;         /* "recipe:debian-bookworm", "bundle:<url>", "file:<path>" */
         char *kernel;         /* name of the kernel it goes with */
         char *rootfs_path;    /* absolute */
         char *work_seed_path; /* absolute, or "" */
         char *created_at;     /* RFC 3339 */
+        char *distro;         /* "debian" or "" */
+        bool is_managed;      /* false: the root file system is a file of somebody else's */
         uint64_t rootfs_size; /* bytes of the file system */
-        uint64_t real_bytes;  /* allocated on disk, all files */
+        uint64_t real_bytes;  /* allocated on disk, all files, a registered one's too */
 };
 
 void image_done(struct image *image);
@@ -52,4 +55,33 @@ int image_pull(const struct image_pull *pull, struct image *ret_image, struct er
 int image_read(const char *images_folder, const char *name, struct image *ret_image,
                struct err *err); /* ENOENT */
 int image_list(const char *images_folder, struct image **ret_images, unsigned *ret_n, struct err *err);
+/* Files that were only registered stay. */
 int image_delete(const char *images_folder, const char *name, struct err *err);
+
+/*
+ * A file of the user's becomes an image without being copied. It must be an ext4 file system; work_seed, when given, is
+ * copied, since grown copies are kept beside it. EINVAL: not ext4; EEXIST.
+ */
+struct image_register {
+        const char *name;
+        const char *images_folder;
+        const char *rootfs;    /* absolute */
+        const char *work_seed; /* absolute; NULL: /root begins empty */
+        const char *kernel;
+};
+int image_register(const struct image_register *registration, struct image *ret_image, struct err *err);
+/* Copies the root file system of a registered image into its folder; from then on it needs the original no more. EALREADY. */
+int image_promote(const char *images_folder, const char *name, const struct image_progress *progress,
+                  struct image *ret_image, struct err *err);
+
+/* All images, read once and then only those that changed, when something may have changed. */
+struct image_index;
+struct image_index *image_index_new(const char *images_folder);
+void image_index_free(struct image_index *index);
+/* Sorted by name; borrowed until the next call. */
+int image_index_list(struct image_index *index, const struct image **ret_images, unsigned *ret_n,
+                     struct err *err);
+/* Something may have changed that the folder of all images does not show. */
+void image_index_touch(struct image_index *index);
+/* The same as long as image_index_list() gives the same. */
+uint64_t image_index_generation(const struct image_index *index);
