@@ -3,6 +3,10 @@
 
 #include "rpc/rpc_table.h"
 
+/* {"categories":[{"type","n_used","apparent_bytes","real_bytes","shareable_bytes","reclaimable_bytes","items":[...]}]}; an
+ * item has name, the first three numbers and used_by. */
+extern const struct rpc_method api_daemon_df;
+
 extern const struct rpc_method api_ping;     /* {"version","commit","built_at","pid","uid"} */
 extern const struct rpc_method api_shutdown; /* running VMs stay alive */
 /* {"image","vcpu","memory_mib","disk_bytes"}: what vm.create does when it is not told (spec 4, layers resolved) */

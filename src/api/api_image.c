@@ -17,6 +17,29 @@ static const struct rpc_field ref_params[] = {
         RPC_END,
 };
 
+static const struct rpc_field register_params[] = {
+        RPC_FIELD(struct image_register_params, name, "name of the image", .required = true,
+                  .sense = RPC_IMAGE_NAME),
+        RPC_FIELD(struct image_register_params, rootfs, "file with the ext4 root file system; it stays there",
+                  .required = true, .sense = RPC_HOST_PATH),
+        RPC_FIELD(struct image_register_params, work_seed,
+                  "ext4 file with what /root begins with (default: nothing); it is copied",
+                  .sense = RPC_HOST_PATH),
+        RPC_FIELD(struct image_register_params, kernel_ref,
+                  "kernel it boots (default: that of the default image)", .sense = RPC_KERNEL_NAME),
+        RPC_FIELD(struct image_register_params, kernel,
+                  "vmlinux or bzImage file to boot, imported under the image's name", .sense = RPC_HOST_PATH),
+        RPC_FIELD(struct image_register_params, modules,
+                  "lib/modules/<version> of --kernel (default: drivers are built in)",
+                  .sense = RPC_HOST_PATH),
+        RPC_END,
+};
+
+static const struct rpc_field cache_prune_params[] = {
+        RPC_FIELD(struct image_cache_prune_params, dry_run, "count only, and remove nothing"),
+        RPC_END,
+};
+
 static const struct rpc_field no_params[] = { RPC_END };
 
 const struct rpc_method api_image_pull = {
@@ -29,6 +52,12 @@ const struct rpc_method api_image_pull = {
 const struct rpc_method api_image_list = {
         .name = "image.list",
         .doc = "List the local images.",
+        .params = no_params,
+        .is_quiet = true,
+};
+const struct rpc_method api_image_rows = {
+        .name = "image.rows",
+        .doc = "List the local images as the rows of a table.",
         .params = no_params,
         .is_quiet = true,
 };
@@ -45,9 +74,29 @@ const struct rpc_method api_image_show = {
         .params = ref_params,
         .is_quiet = true,
 };
+const struct rpc_method api_image_register = {
+        .name = "image.register",
+        .doc = "Make an image of a root file system that lies on this host, without copying it.",
+        .params_size = sizeof(struct image_register_params),
+        .params = register_params,
+        .streams = true,
+};
+const struct rpc_method api_image_promote = {
+        .name = "image.promote",
+        .doc = "Copy a registered image into banger's own storage.",
+        .params_size = sizeof(struct image_ref_params),
+        .params = ref_params,
+        .streams = true,
+};
 const struct rpc_method api_image_delete = {
         .name = "image.delete",
         .doc = "Delete an image that no virtual machine uses.",
         .params_size = sizeof(struct image_ref_params),
         .params = ref_params,
+};
+const struct rpc_method api_image_cache_prune = {
+        .name = "image.cache.prune",
+        .doc = "Remove the downloaded layers of images; the images stay.",
+        .params_size = sizeof(struct image_cache_prune_params),
+        .params = cache_prune_params,
 };

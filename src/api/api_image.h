@@ -1,6 +1,7 @@
 /*
- * image.*: images. An image is described by an object: name, source, kernel, size_bytes, real_bytes, created_at,
- * rootfs_path, work_seed_path; in the catalog: name, doc, kernel, pulled.
+ * image.*: images. An image is described by an object: name, source, kernel, distro, managed, size_bytes, real_bytes,
+ * created_at, rootfs_path, work_seed_path, and in lists used_by, the names of its VMs; in the catalog: name, doc, kernel,
+ * pulled.
  */
 #pragma once
 
@@ -12,12 +13,30 @@ struct image_pull_params {
         uint64_t size;
 };
 
+struct image_register_params {
+        const char *name;
+        const char *rootfs, *work_seed;
+        const char *kernel_ref;       /* a kernel that is here or in the catalog, or else */
+        const char *kernel, *modules; /* files, which become a kernel of the image's name */
+};
+
+struct image_cache_prune_params {
+        bool dry_run;
+};
+
 struct image_ref_params {
         const char *image;
 };
 
-extern const struct rpc_method api_image_pull;    /* streams; the image's object */
-extern const struct rpc_method api_image_list;    /* {"images":[...]} */
+extern const struct rpc_method api_image_pull; /* streams; the image's object */
+extern const struct rpc_method api_image_list; /* {"images":[...]} */
+/* {"rows": text}: a line an image, its cells separated by tabs: name, "local" or "registered", kernel, size_bytes, real_bytes,
+ * created_at. For tables of a thousand images, whose objects take tens of milliseconds to make and to read. */
+extern const struct rpc_method api_image_rows;
 extern const struct rpc_method api_image_catalog; /* {"images":[...]} */
 extern const struct rpc_method api_image_show;
+extern const struct rpc_method api_image_register; /* streams; the image's object */
+extern const struct rpc_method api_image_promote;  /* streams; the image's object */
 extern const struct rpc_method api_image_delete;
+extern const struct rpc_method
+        api_image_cache_prune; /* {"bytes_freed","blobs_freed","dry_run","cache_dir"} */

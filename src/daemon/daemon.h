@@ -16,9 +16,10 @@
 #include "store/store.h"
 
 struct daemon_session;
-struct daemon_job;
+struct daemon_work;
 struct daemon_operation;
 struct daemon_guard;
+struct image_index;
 
 struct daemon {
         sd_event *event;
@@ -30,9 +31,12 @@ struct daemon {
         char *agent_path, *qemu_vmm_path; /* beside it, owned */
         char *ssh_key_path, *ssh_public_key, *known_hosts; /* owned; the key is "" when there is none */
         struct daemon_session *sessions;                   /* lists */
-        struct daemon_job *jobs;
+        struct daemon_work *works;                         /* daemon_job.h */
         struct daemon_operation *operations;
         struct daemon_guard *guards;
+        struct image_index *images; /* owned */
+        json_t *image_rows;         /* owned; of image.rows, as of the generation of images */
+        uint64_t image_rows_generation;
 };
 
 /* The handlers, one file a noun; each ends up in daemon_bindings[]. */
@@ -44,6 +48,7 @@ DAEMON_HANDLER(daemon_shutdown);
 DAEMON_HANDLER(daemon_defaults);
 DAEMON_HANDLER(daemon_operations_list);
 DAEMON_HANDLER(daemon_doctor_run);
+DAEMON_HANDLER(daemon_df);
 DAEMON_HANDLER(daemon_vm_create);
 DAEMON_HANDLER(daemon_vm_start);
 DAEMON_HANDLER(daemon_vm_stop);
@@ -57,9 +62,13 @@ DAEMON_HANDLER(daemon_vm_logs);
 DAEMON_HANDLER(daemon_vm_workspace_record);
 DAEMON_HANDLER(daemon_image_pull);
 DAEMON_HANDLER(daemon_image_list);
+DAEMON_HANDLER(daemon_image_rows);
 DAEMON_HANDLER(daemon_image_catalog);
 DAEMON_HANDLER(daemon_image_show);
+DAEMON_HANDLER(daemon_image_register);
+DAEMON_HANDLER(daemon_image_promote);
 DAEMON_HANDLER(daemon_image_delete);
+DAEMON_HANDLER(daemon_image_cache_prune);
 DAEMON_HANDLER(daemon_kernel_pull);
 DAEMON_HANDLER(daemon_kernel_import);
 DAEMON_HANDLER(daemon_kernel_list);

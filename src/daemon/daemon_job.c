@@ -13,146 +13,205 @@
 #include "base/log.h"
 #include "base/scoped.h"
 #include "base/spawn.h"
+#include "image/image_store.h"
 #include "rpc/rpc_message.h"
 
+/* One who asked. It stays with the work until its end is told. */
 struct daemon_job {
         struct daemon_job *next;
-        struct daemon *daemon;
-        char *key, *method;
-        json_t *params;
-        char op_id[RPC_OP_ID_MAX];
+        struct daemon_work *work;
         void (*event)(void *userdata, const json_t *event);
         void (*end)(void *userdata, const struct daemon_job_end *end);
         void *userdata;
-        pid_t pid; /* 0: waits for its turn */
+        sd_event_source *turn_source; /* tells it something of its own, from the loop */
+        bool cancelled;
+};
+
+/* What is done for those who asked: a process, or its place in the queue. */
+struct daemon_work {
+        struct daemon_work *next;
+        struct daemon *daemon;
+        char *key, *method;
+        json_t *params;
+        char op_id[RPC_OP_ID_MAX]; /* of the first who asked */
+        bool may_share;
+        struct daemon_job *jobs; /* at least one */
+        pid_t pid;               /* 0: waits for its turn */
         int pidfd, sock;
         sd_event_source *child_source, *sock_source, *defer_source;
         struct rpc_reader reader;
-        json_t *answer; /* the final message, once it came */
-        bool cancelled;
-        bool told; /* its end: what the process still does is nobody's business but its key's */
+        json_t *last_event; /* for those who join */
+        json_t *answer;     /* the final message, once it came */
+        bool cancelled;     /* by all of them */
+        bool told;          /* its end: what the process still does is nobody's business but its key's */
 };
 
 static void start_next(struct daemon *daemon, const char *key);
 
 static void job_free(struct daemon_job *job)
 {
-        struct daemon_job **link = &job->daemon->jobs;
-
-        while (*link && *link != job)
-                link = &(*link)->next;
-        if (*link)
-                *link = job->next;
-        sd_event_source_disable_unref(job->child_source);
-        sd_event_source_disable_unref(job->sock_source);
-        sd_event_source_disable_unref(job->defer_source);
-        close_at_scope_end(&job->pidfd);
-        close_at_scope_end(&job->sock);
-        rpc_reader_done(&job->reader);
-        json_decref(job->params);
-        json_decref(job->answer);
-        free(job->key);
-        free(job->method);
+        sd_event_source_disable_unref(job->turn_source);
         free(job);
 }
 
-/* Fills err from the job's answer, or from the way it died. */
-static void explain(const struct daemon_job *job, int status, struct err *err)
+static void work_free(struct daemon_work *work)
 {
-        const json_t *error = json_object_get(job->answer, "error");
+        struct daemon_work **link = &work->daemon->works;
 
-        if (job->cancelled)
+        while (*link && *link != work)
+                link = &(*link)->next;
+        if (*link)
+                *link = work->next;
+        while (work->jobs) {
+                struct daemon_job *job = work->jobs;
+
+                work->jobs = job->next;
+                job_free(job);
+        }
+        sd_event_source_disable_unref(work->child_source);
+        sd_event_source_disable_unref(work->sock_source);
+        sd_event_source_disable_unref(work->defer_source);
+        close_at_scope_end(&work->pidfd);
+        close_at_scope_end(&work->sock);
+        rpc_reader_done(&work->reader);
+        json_decref(work->params);
+        json_decref(work->last_event);
+        json_decref(work->answer);
+        free(work->key);
+        free(work->method);
+        free(work);
+}
+
+/* Fills err from the job's answer, or from the way it died. */
+static void explain(const struct daemon_work *work, int status, struct err *err)
+{
+        const json_t *error = json_object_get(work->answer, "error");
+
+        if (work->cancelled)
                 (void) err_set(err, ECANCELED, "job", "cancelled");
         else if (error)
                 (void) err_set(err, err_code_from_name(json_text(error, "code")), "job", "%s",
                                json_text(error, "message"));
         else if (WIFSIGNALED(status))
                 (void) err_set(err, EIO, "job", "the process that did this (%s) was killed by signal %d (%s)",
-                               job->method, WTERMSIG(status), strsignal(WTERMSIG(status)));
+                               work->method, WTERMSIG(status), strsignal(WTERMSIG(status)));
         else
                 (void) err_set(err, EIO, "job",
                                "the process that did this (%s) ended without an answer (status %d)",
-                               job->method, WEXITSTATUS(status));
+                               work->method, WEXITSTATUS(status));
 }
 
-/* Once: the job may be gone or cancelled when it returns. */
-static void tell_end(struct daemon_job *job, int status)
+/* Takes the job, which nothing refers to any more. */
+static void tell_end(struct daemon_job *owned_job, const json_t *result, const struct err *err)
 {
-        void (*end)(void *userdata, const struct daemon_job_end *end) = job->end;
+        void (*end)(void *userdata, const struct daemon_job_end *end) = owned_job->end;
+        void *userdata = owned_job->userdata;
+        struct err cancelled = { 0 };
+
+        if (owned_job->cancelled) {
+                (void) err_set(&cancelled, ECANCELED, "job", "cancelled");
+                result = NULL;
+                err = &cancelled;
+        }
+        job_free(owned_job);
+        if (end)
+                end(userdata, &(struct daemon_job_end){ .result = result, .err = err });
+}
+
+/* Once: nobody waits for the work when it returns. */
+static void tell_all(struct daemon_work *work, int status)
+{
+        struct daemon_job *jobs = take_ptr(work->jobs);
         json_auto_t *result = NULL;
         struct err err = { 0 };
 
-        if (job->told || !end)
+        if (work->told)
                 return;
-        job->told = true;
-        if (!job->cancelled && json_flag(job->answer, "ok"))
-                result = json_incref(json_object_get(job->answer, "result"));
+        work->told = true;
+        if (!work->cancelled && json_flag(work->answer, "ok"))
+                result = json_incref(json_object_get(work->answer, "result"));
         else
-                explain(job, status, &err);
-        end(job->userdata, &(struct daemon_job_end){ .result = result, .err = &err });
+                explain(work, status, &err);
+        image_index_touch(work->daemon->images); /* a pull, or a work seed that a vm's creation has grown */
+        while (jobs) {
+                struct daemon_job *job = jobs;
+
+                jobs = job->next;
+                tell_end(job, result, &err);
+        }
 }
 
-static void finish(struct daemon_job *job, int status)
+static void finish(struct daemon_work *work, int status)
 {
-        struct daemon *daemon = job->daemon;
-        scoped_free char *key = xstrdup(job->key);
+        struct daemon *daemon = work->daemon;
+        scoped_free char *key = xstrdup(work->key);
 
-        tell_end(job, status);
-        job_free(job);
+        tell_all(work, status);
+        work_free(work);
         start_next(daemon, key);
 }
 
-static void take_messages(struct daemon_job *job)
+static void tell_event(struct daemon_work *work, json_t *event)
+{
+        json_decref(work->last_event);
+        work->last_event = json_incref(event);
+        /* nothing that an event leads to changes the list: a cancelled job ends from the loop */
+        for (struct daemon_job *job = work->jobs; job; job = job->next)
+                if (job->event && !job->cancelled)
+                        job->event(job->userdata, event);
+}
+
+static void take_messages(struct daemon_work *work)
 {
         for (;;) {
                 json_auto_t *message = NULL;
                 struct err err = { 0 };
-                const json_t *event;
-                int r = rpc_reader_read(&job->reader, job->sock, &message, &err);
+                json_t *event;
+                int r = rpc_reader_read(&work->reader, work->sock, &message, &err);
 
                 if (r == 0)
                         return;
                 if (r < 0) {
-                        (void) sd_event_source_set_enabled(job->sock_source, SD_EVENT_OFF);
+                        (void) sd_event_source_set_enabled(work->sock_source, SD_EVENT_OFF);
                         return;
                 }
                 event = json_object_get(message, "event");
                 if (!event) {
-                        json_decref(job->answer);
-                        job->answer = json_incref(message);
-                } else if (job->event && !job->cancelled && !job->told) {
-                        job->event(job->userdata, event);
+                        json_decref(work->answer);
+                        work->answer = json_incref(message);
+                } else {
+                        tell_event(work, event);
                 }
         }
 }
 
 static int on_message(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
-        struct daemon_job *job = userdata;
+        struct daemon_work *work = userdata;
 
         (void) source;
         (void) fd;
         (void) events;
-        take_messages(job);
-        if (!job->cancelled && json_flag(job->answer, "ok"))
-                tell_end(job, 0);
+        take_messages(work);
+        if (!work->cancelled && json_flag(work->answer, "ok"))
+                tell_all(work, 0);
         return 0;
 }
 
 static int on_process_end(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
-        struct daemon_job *job = userdata;
+        struct daemon_work *work = userdata;
         int status = 0;
 
         (void) source;
         (void) fd;
         (void) events;
-        if (waitpid(job->pid, &status, WNOHANG) != job->pid)
+        if (waitpid(work->pid, &status, WNOHANG) != work->pid)
                 return 0;
-        take_messages(job); /* what it said before it ended */
+        take_messages(work); /* what it said before it ended */
         /* Programs it started and did not wait for end with it; VMMs are in sessions of their own. */
-        (void) kill(-job->pid, SIGKILL);
-        finish(job, status);
+        (void) kill(-work->pid, SIGKILL);
+        finish(work, status);
         return 0;
 }
 
@@ -164,26 +223,26 @@ static int on_failed_start(sd_event_source *source, void *userdata)
 }
 
 /* Tells the end from the loop, so that daemon_job_add never calls back. */
-static void end_later(struct daemon_job *job)
+static void end_later(struct daemon_work *work)
 {
-        if (sd_event_add_defer(job->daemon->event, &job->defer_source, on_failed_start, job) < 0)
+        if (sd_event_add_defer(work->daemon->event, &work->defer_source, on_failed_start, work) < 0)
                 abort();
 }
 
 /* Whatever reads an archive, a kernel or a package is a program of its own, with the libraries that takes. */
-static const char *program_of(const struct daemon_job *job)
+static const char *program_of(const struct daemon_work *work)
 {
         bool imports =
-                text_starts_with(job->method, "job.image.") || text_starts_with(job->method, "job.kernel.");
+                text_starts_with(work->method, "job.image.") || text_starts_with(work->method, "job.kernel.");
 
-        return imports ? job->daemon->import_program : job->daemon->program;
+        return imports ? work->daemon->import_program : work->daemon->program;
 }
 
-static int spawn_process(struct daemon_job *job, struct err *err)
+static int spawn_process(struct daemon_work *work, struct err *err)
 {
         scoped_close int far = FD_NONE;
         char number[16];
-        const char *const argv[] = { program_of(job), "--job", number, NULL };
+        const char *const argv[] = { program_of(work), "--job", number, NULL };
         int ends[2], r = fd_unix_pair(ends);
         struct spawn spawn = { .argv = argv,
                                .stdin_fd = FD_NONE,
@@ -196,55 +255,55 @@ static int spawn_process(struct daemon_job *job, struct err *err)
 
         if (r < 0)
                 return err_set(err, -r, "job.start", "socket pair: %s", strerror(-r));
-        job->sock = ends[0];
+        work->sock = ends[0];
         far = ends[1];
         (void) snprintf(number, sizeof(number), "%d", far);
-        return spawn_start(&spawn, &job->pid, &job->pidfd, err);
+        return spawn_start(&spawn, &work->pid, &work->pidfd, err);
 }
 
-static int start(struct daemon_job *job, struct err *err)
+static int start(struct daemon_work *work, struct err *err)
 {
         json_auto_t *request = json_pack("{s:i, s:s, s:O, s:s}", "version", RPC_VERSION, "method",
-                                         job->method, "params", job->params, "op_id", job->op_id);
-        int r = spawn_process(job, err);
+                                         work->method, "params", work->params, "op_id", work->op_id);
+        int r = spawn_process(work, err);
 
         if (r < 0)
                 return r;
-        r = rpc_send(job->sock, request, NULL, 0, err);
+        r = rpc_send(work->sock, request, NULL, 0, err);
         if (r < 0)
                 return r;
-        (void) fd_set_nonblocking(job->sock, true);
-        r = sd_event_add_io(job->daemon->event, &job->sock_source, job->sock, EPOLLIN, on_message, job);
+        (void) fd_set_nonblocking(work->sock, true);
+        r = sd_event_add_io(work->daemon->event, &work->sock_source, work->sock, EPOLLIN, on_message, work);
         if (r >= 0)
-                r = sd_event_add_io(job->daemon->event, &job->child_source, job->pidfd, EPOLLIN,
-                                    on_process_end, job);
+                r = sd_event_add_io(work->daemon->event, &work->child_source, work->pidfd, EPOLLIN,
+                                    on_process_end, work);
         if (r < 0)
                 return err_set(err, -r, "job.start", "watch the process: %s", strerror(-r));
-        log_debug("job started", "{s:s, s:s, s:s, s:i}", "op_id", job->op_id, "method", job->method, "key",
-                  job->key, "pid", (int) job->pid);
+        log_debug("job started", "{s:s, s:s, s:s, s:i}", "op_id", work->op_id, "method", work->method, "key",
+                  work->key, "pid", (int) work->pid);
         return 0;
 }
 
-static void start_or_fail(struct daemon_job *job)
+static void start_or_fail(struct daemon_work *work)
 {
         struct err err = { 0 };
 
-        if (start(job, &err) == 0)
+        if (start(work, &err) == 0)
                 return;
-        if (job->pid > 0) {
-                (void) kill(job->pid, SIGKILL);
-                (void) waitpid(job->pid, NULL, 0);
+        if (work->pid > 0) {
+                (void) kill(work->pid, SIGKILL);
+                (void) waitpid(work->pid, NULL, 0);
         }
-        job->pid = -1;
-        json_decref(job->answer);
-        job->answer = rpc_error_message(&err, job->op_id);
-        end_later(job);
+        work->pid = -1;
+        json_decref(work->answer);
+        work->answer = rpc_error_message(&err, work->op_id);
+        end_later(work);
 }
 
 static bool key_is_busy(const struct daemon *daemon, const char *key)
 {
-        for (const struct daemon_job *job = daemon->jobs; job; job = job->next)
-                if (job->pid != 0 && strcmp(job->key, key) == 0)
+        for (const struct daemon_work *work = daemon->works; work; work = work->next)
+                if (work->pid != 0 && strcmp(work->key, key) == 0)
                         return true;
         return false;
 }
@@ -253,65 +312,131 @@ static void start_next(struct daemon *daemon, const char *key)
 {
         if (key_is_busy(daemon, key))
                 return;
-        for (struct daemon_job *job = daemon->jobs; job; job = job->next)
-                if (job->pid == 0 && !job->defer_source && strcmp(job->key, key) == 0) {
-                        start_or_fail(job);
+        for (struct daemon_work *work = daemon->works; work; work = work->next)
+                if (work->pid == 0 && !work->defer_source && strcmp(work->key, key) == 0) {
+                        start_or_fail(work);
                         return;
                 }
 }
 
-struct daemon_job *daemon_job_add(struct daemon *daemon, const struct daemon_job_request *request)
+/* Queued or running work that does exactly this, for those who may share it; NULL: none. */
+static struct daemon_work *find_shared(const struct daemon *daemon, const struct daemon_job_request *request)
 {
-        struct daemon_job *job = xcalloc(1, sizeof(*job)), **tail = &daemon->jobs;
+        for (struct daemon_work *work = daemon->works; work && request->may_share; work = work->next)
+                if (work->may_share && !work->cancelled && !work->defer_source && !work->answer &&
+                    strcmp(work->key, request->key) == 0 && strcmp(work->method, request->method) == 0 &&
+                    json_equal(work->params, request->owned_params))
+                        return work;
+        return NULL;
+}
 
-        *job = (struct daemon_job){
+static struct daemon_work *work_new(struct daemon *daemon, const struct daemon_job_request *request)
+{
+        struct daemon_work *work = xcalloc(1, sizeof(*work)), **tail = &daemon->works;
+
+        *work = (struct daemon_work){
                 .daemon = daemon,
                 .key = xstrdup(request->key),
                 .method = xstrdup(request->method),
-                .params = request->owned_params,
-                .event = request->event,
-                .end = request->end,
-                .userdata = request->userdata,
+                .params = json_incref(request->owned_params),
+                .may_share = request->may_share,
                 .pidfd = FD_NONE,
                 .sock = FD_NONE,
         };
-        (void) snprintf(job->op_id, sizeof(job->op_id), "%s", request->op_id);
+        (void) snprintf(work->op_id, sizeof(work->op_id), "%s", request->op_id);
         while (*tail)
                 tail = &(*tail)->next;
+        *tail = work;
+        return work;
+}
+
+static int on_turn(sd_event_source *source, void *userdata)
+{
+        struct daemon_job *job = userdata, **link = &job->work->jobs;
+
+        (void) source;
+        if (!job->cancelled) { /* it has just joined: where the work is */
+                if (job->event && job->work->last_event)
+                        job->event(job->userdata, job->work->last_event);
+                return 0;
+        }
+        while (*link != job)
+                link = &(*link)->next;
+        *link = job->next;
+        tell_end(job, NULL, NULL);
+        return 0;
+}
+
+/* Tells it from the loop, so that neither daemon_job_add nor daemon_job_cancel calls back. */
+static void give_turn(struct daemon_job *job)
+{
+        int r = job->turn_source
+                        ? sd_event_source_set_enabled(job->turn_source, SD_EVENT_ONESHOT)
+                        : sd_event_add_defer(job->work->daemon->event, &job->turn_source, on_turn, job);
+
+        if (r < 0)
+                abort();
+}
+
+struct daemon_job *daemon_job_add(struct daemon *daemon, const struct daemon_job_request *request)
+{
+        struct daemon_job *job = xcalloc(1, sizeof(*job)), **tail;
+        struct daemon_work *work = find_shared(daemon, request);
+        bool joins = work != NULL;
+
+        if (!joins)
+                work = work_new(daemon, request);
+        json_decref(request->owned_params);
+        *job = (struct daemon_job){
+                .work = work, .event = request->event, .end = request->end, .userdata = request->userdata
+        };
+        for (tail = &work->jobs; *tail; tail = &(*tail)->next)
+                ;
         *tail = job;
-        start_next(daemon, job->key);
+        if (joins)
+                give_turn(job);
+        else
+                start_next(daemon, work->key);
         return job;
 }
 
 void daemon_job_cancel(struct daemon_job *job)
 {
+        struct daemon_work *work = job->work;
+
         if (job->cancelled)
                 return;
         job->cancelled = true;
-        if (job->pid > 0)
-                (void) kill(-job->pid, SIGKILL); /* on_process_end tells the end */
-        else if (!job->defer_source)
-                end_later(job);
+        for (const struct daemon_job *other = work->jobs; other; other = other->next)
+                if (!other->cancelled) { /* it goes on for the others */
+                        give_turn(job);
+                        return;
+                }
+        work->cancelled = true;
+        if (work->pid > 0)
+                (void) kill(-work->pid, SIGKILL); /* on_process_end tells the end */
+        else if (!work->defer_source)
+                end_later(work);
 }
 
-struct daemon_job *daemon_job_find(struct daemon *daemon, const char *key, const char *method)
+bool daemon_job_find(const struct daemon *daemon, const char *key, const char *method)
 {
-        for (struct daemon_job *job = daemon->jobs; job; job = job->next)
-                if (!job->cancelled && !job->told && strcmp(job->key, key) == 0 &&
-                    strcmp(job->method, method) == 0)
-                        return job;
-        return NULL;
+        for (const struct daemon_work *work = daemon->works; work; work = work->next)
+                if (!work->cancelled && !work->told && strcmp(work->key, key) == 0 &&
+                    strcmp(work->method, method) == 0)
+                        return true;
+        return false;
 }
 
 void daemon_jobs_done(struct daemon *daemon)
 {
-        while (daemon->jobs) {
-                struct daemon_job *job = daemon->jobs;
+        while (daemon->works) {
+                struct daemon_work *work = daemon->works;
 
-                if (job->pid > 0) {
-                        (void) kill(-job->pid, SIGKILL);
-                        (void) waitpid(job->pid, NULL, 0);
+                if (work->pid > 0) {
+                        (void) kill(-work->pid, SIGKILL);
+                        (void) waitpid(work->pid, NULL, 0);
                 }
-                job_free(job);
+                work_free(work);
         }
 }

@@ -22,18 +22,21 @@
 #include "daemon/daemon_session.h"
 #include "daemon/daemon_watch.h"
 #include "daemon/job.h"
+#include "image/image_store.h"
 
 #define LISTEN_BACKLOG 128
 
 /* What this program does as a job; what reads foreign archives is bangerd-import's. */
 static const struct rpc_binding job_bindings[] = {
-        {&job_vm_create, job_vm_create_run},
-        { &job_vm_start, job_vm_start_run },
-        { &job_vm_stop,  job_vm_stop_run  },
-        { &job_vm_nat,   job_vm_nat_run   },
-        { &job_vm_clean, job_vm_clean_run },
-        { &job_doctor,   job_doctor_run   },
-        { NULL,          NULL             },
+        {&job_vm_create,    job_vm_create_run  },
+        { &job_vm_start,    job_vm_start_run   },
+        { &job_vm_stop,     job_vm_stop_run    },
+        { &job_vm_nat,      job_vm_nat_run     },
+        { &job_vm_clean,    job_vm_clean_run   },
+        { &job_usage,       job_usage_run      },
+        { &job_cache_prune, job_cache_prune_run},
+        { &job_doctor,      job_doctor_run     },
+        { NULL,             NULL               },
 };
 
 struct options {
@@ -213,6 +216,7 @@ static int open_state(struct daemon *daemon, struct err *err)
                 return r;
         log_init("bangerd", daemon->config.log_level);
         daemon->images_folder = layout_join(daemon->layout.state, "images", NULL);
+        daemon->images = image_index_new(daemon->images_folder);
         daemon->kernels_folder = layout_join(daemon->layout.state, "kernels", NULL);
         daemon->vms_folder = layout_join(daemon->layout.state, "vms", NULL);
         daemon->runtime_vms = layout_join(daemon->layout.runtime, "vms", NULL);
@@ -274,6 +278,8 @@ static void daemon_done(struct daemon *daemon)
         daemon_operations_done(daemon);
         daemon_guards_done(daemon);
         store_close(daemon->store);
+        image_index_free(daemon->images);
+        json_decref(daemon->image_rows);
         sd_event_unref(daemon->event);
         free(daemon->images_folder);
         free(daemon->kernels_folder);

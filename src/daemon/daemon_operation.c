@@ -104,21 +104,35 @@ static void on_job_end(void *userdata, const struct daemon_job_end *end)
         operation->then(operation, end);
 }
 
-void daemon_operation_job(struct daemon_operation *operation, const char *key, const char *method,
-                          json_t *owned_params, daemon_operation_then *then)
+static void add_job(struct daemon_operation *operation, const char *key, const char *method,
+                    json_t *owned_params, bool may_share)
 {
         const struct daemon_job_request request = {
                 .key = key,
                 .method = method,
                 .owned_params = owned_params,
+                .may_share = may_share,
                 .op_id = operation->id,
                 .event = on_job_event,
                 .end = on_job_end,
                 .userdata = operation,
         };
 
-        operation->then = then;
         operation->job = daemon_job_add(operation->daemon, &request);
+}
+
+void daemon_operation_job(struct daemon_operation *operation, const char *key, const char *method,
+                          json_t *owned_params, daemon_operation_then *then)
+{
+        operation->then = then;
+        add_job(operation, key, method, owned_params, false);
+}
+
+void daemon_operation_shared_job(struct daemon_operation *operation, const char *key, const char *method,
+                                 json_t *owned_params, daemon_operation_then *then)
+{
+        operation->then = then;
+        add_job(operation, key, method, owned_params, true);
 }
 
 void daemon_operation_stage(struct daemon_operation *operation, const char *stage, const char *detail)

@@ -37,6 +37,9 @@ struct daemon_operation *daemon_operation_new(struct daemon *daemon, struct rpc_
 /* Runs one job and goes on in then; its events reach the client. */
 void daemon_operation_job(struct daemon_operation *operation, const char *key, const char *method,
                           json_t *owned_params, daemon_operation_then *then);
+/* The same; when it is being done already, word for word, it joins and hears of the same progress and end. */
+void daemon_operation_shared_job(struct daemon_operation *operation, const char *key, const char *method,
+                                 json_t *owned_params, daemon_operation_then *then);
 /* Tells the client of a stage that is no job. */
 void daemon_operation_stage(struct daemon_operation *operation, const char *stage, const char *detail);
 /* Remembers the first failure. Returns its code negated. */

@@ -49,9 +49,9 @@ void daemon_provide_image(struct daemon_operation *operation, const char *image,
                 err = no_error;
                 if (check_catalog(daemon_image_is_in_catalog(image), "image", image, &err) == 0) {
                         operation->provided = then;
-                        daemon_operation_job(operation, key, "job.image.pull",
-                                             daemon_image_job_params(daemon, image, image, 0, false),
-                                             provided);
+                        daemon_operation_shared_job(operation, key, "job.image.pull",
+                                                    daemon_image_job_params(daemon, image, image, 0, false),
+                                                    provided);
                         return;
                 }
         }
@@ -74,16 +74,17 @@ void daemon_provide_kernel(struct daemon_operation *operation, const char *kerne
                         return;
                 }
                 operation->provided = then;
-                daemon_operation_job(operation, key, "job.kernel.refresh",
-                                     daemon_kernel_job_params(daemon, kernel, false), provided);
+                daemon_operation_shared_job(operation, key, "job.kernel.refresh",
+                                            daemon_kernel_job_params(daemon, kernel, false), provided);
                 return;
         }
         if (err.code == ENOENT) {
                 err = no_error;
                 if (check_catalog(daemon_kernel_is_in_catalog(kernel), "kernel", kernel, &err) == 0) {
                         operation->provided = then;
-                        daemon_operation_job(operation, key, "job.kernel.pull",
-                                             daemon_kernel_job_params(daemon, kernel, false), provided);
+                        daemon_operation_shared_job(operation, key, "job.kernel.pull",
+                                                    daemon_kernel_job_params(daemon, kernel, false),
+                                                    provided);
                         return;
                 }
         }

@@ -59,8 +59,7 @@ json_t *daemon_kernel_job_params(const struct daemon *daemon, const char *kernel
                          daemon->agent_path, "replace", (int) replace);
 }
 
-/* The job's result is the answer. */
-static void pulled(struct daemon_operation *operation, const struct daemon_job_end *end)
+void daemon_answer_with_job(struct daemon_operation *operation, const struct daemon_job_end *end)
 {
         if (end->result)
                 operation->answer = json_deep_copy(end->result);
@@ -111,26 +110,10 @@ DAEMON_HANDLER(daemon_image_pull)
         if (err->code != ENOENT)
                 return -err->code;
         *err = (struct err){ 0 };
-        daemon_operation_job(daemon_operation_new(daemon, call, "image.pull"), key, "job.image.pull",
-                             daemon_image_job_params(daemon, p->image, name, p->size, false), pulled);
+        daemon_operation_shared_job(daemon_operation_new(daemon, call, "image.pull"), key, "job.image.pull",
+                                    daemon_image_job_params(daemon, p->image, name, p->size, false),
+                                    daemon_answer_with_job);
         return RPC_LATER;
-}
-
-DAEMON_HANDLER(daemon_image_list)
-{
-        json_t *array = json_array();
-        struct image *images = NULL;
-        unsigned n = 0;
-        int r = image_list(daemon_of(call)->images_folder, &images, &n, err);
-
-        (void) params;
-        for (unsigned i = 0; i < n; i++) {
-                (void) json_array_append_new(array, daemon_image_object(&images[i]));
-                image_done(&images[i]);
-        }
-        free(images);
-        *ret_result = json_pack("{s:o}", "images", array);
-        return r;
 }
 
 static bool image_is_here(const struct daemon *daemon, const char *name)
@@ -144,7 +127,7 @@ static bool image_is_here(const struct daemon *daemon, const char *name)
         return r == 0;
 }
 
-static bool kernel_is_here(const struct daemon *daemon, const char *name)
+bool daemon_kernel_is_here(const struct daemon *daemon, const char *name)
 {
         struct kernel kernel = { 0 };
         struct err err = { 0 };
@@ -172,19 +155,6 @@ DAEMON_HANDLER(daemon_image_catalog)
         return 0;
 }
 
-DAEMON_HANDLER(daemon_image_show)
-{
-        const struct image_ref_params *p = params;
-        struct image image = { 0 };
-        int r = image_read(daemon_of(call)->images_folder, p->image, &image, err);
-
-        if (r < 0)
-                return r;
-        *ret_result = daemon_image_object(&image);
-        image_done(&image);
-        return 0;
-}
-
 DAEMON_HANDLER(daemon_image_delete)
 {
         const struct image_ref_params *p = params;
@@ -209,11 +179,12 @@ DAEMON_HANDLER(daemon_kernel_pull)
                 return err_set(err, ENOENT, "kernel.pull",
                                "no kernel '%s' in the catalog; 'banger kernel list --available' shows it",
                                p->kernel);
-        if (!p->force && kernel_is_here(daemon, p->kernel)) /* S-068 */
+        if (!p->force && daemon_kernel_is_here(daemon, p->kernel)) /* S-068 */
                 return err_set(err, EEXIST, "kernel.pull",
                                "kernel '%s' is already pulled; --force gets it again", p->kernel);
-        daemon_operation_job(daemon_operation_new(daemon, call, "kernel.pull"), key, "job.kernel.pull",
-                             daemon_kernel_job_params(daemon, p->kernel, p->force), pulled);
+        daemon_operation_shared_job(daemon_operation_new(daemon, call, "kernel.pull"), key, "job.kernel.pull",
+                                    daemon_kernel_job_params(daemon, p->kernel, p->force),
+                                    daemon_answer_with_job);
         return RPC_LATER;
 }
 
@@ -231,7 +202,7 @@ DAEMON_HANDLER(daemon_kernel_import)
         json_t *job_params;
 
         (void) ret_result;
-        if (!p->force && kernel_is_here(daemon, p->kernel))
+        if (!p->force && daemon_kernel_is_here(daemon, p->kernel))
                 return err_set(err, EEXIST, "kernel.import",
                                "a kernel named '%s' is here; --force replaces it", p->kernel);
         job_params = daemon_kernel_job_params(daemon, p->kernel, p->force);
@@ -239,7 +210,7 @@ DAEMON_HANDLER(daemon_kernel_import)
         set_when_given(job_params, "modules", p->modules);
         set_when_given(job_params, "distro", p->distro);
         daemon_operation_job(daemon_operation_new(daemon, call, "kernel.import"), key, "job.kernel.import",
-                             job_params, pulled);
+                             job_params, daemon_answer_with_job);
         return RPC_LATER;
 }
 
@@ -270,8 +241,9 @@ DAEMON_HANDLER(daemon_kernel_catalog)
         (void) err;
         for (unsigned i = 0; i < n; i++)
                 (void) json_array_append_new(
-                        array, json_pack("{s:s, s:s, s:b}", "name", entries[i].name, "doc", entries[i].doc,
-                                         "pulled", (int) kernel_is_here(daemon_of(call), entries[i].name)));
+                        array,
+                        json_pack("{s:s, s:s, s:b}", "name", entries[i].name, "doc", entries[i].doc, "pulled",
+                                  (int) daemon_kernel_is_here(daemon_of(call), entries[i].name)));
         *ret_result = json_pack("{s:o}", "kernels", array);
         return 0;
 }

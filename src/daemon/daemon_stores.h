@@ -2,6 +2,7 @@
 #pragma once
 
 #include "daemon/daemon.h"
+#include "daemon/daemon_operation.h"
 #include "image/image_store.h"
 #include "kernel/kernel_store.h"
 
@@ -9,6 +10,9 @@ char *daemon_image_key(const char *image);
 char *daemon_kernel_key(const char *kernel);
 bool daemon_image_is_in_catalog(const char *image);
 bool daemon_kernel_is_in_catalog(const char *kernel);
+/* The job's result is the operation's answer. */
+void daemon_answer_with_job(struct daemon_operation *operation, const struct daemon_job_end *end);
+bool daemon_kernel_is_here(const struct daemon *daemon, const char *name);
 /* size 0: the configured one. */
 json_t *daemon_image_job_params(const struct daemon *daemon, const char *image, const char *name,
                                 uint64_t size, bool replace);

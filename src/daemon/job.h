@@ -16,10 +16,24 @@ struct job_image_params {
         bool replace;
 };
 
+struct job_image_local_params {
+        const char *name, *images_folder;
+        const char *rootfs, *work_seed, *kernel; /* register */
+};
+
 struct job_kernel_params {
         const char *kernel, *kernels_folder, *cache_folder, *agent_path;
         const char *from, *modules, *distro; /* import */
         bool replace;
+};
+
+struct job_usage_params {
+        const char *images_folder, *kernels_folder, *vms_folder, *cache_folder;
+};
+
+struct job_cache_prune_params {
+        const char *oci_folder;
+        bool dry_run;
 };
 
 struct job_doctor_params {
@@ -28,6 +42,8 @@ struct job_doctor_params {
 };
 
 extern const struct rpc_method job_vm_create, job_vm_start, job_vm_stop, job_vm_nat, job_vm_clean;
+extern const struct rpc_method job_usage, job_cache_prune;
+extern const struct rpc_method job_image_register, job_image_promote;
 extern const struct rpc_method job_image_pull, job_kernel_pull, job_kernel_import, job_kernel_refresh,
         job_doctor;
 
@@ -36,7 +52,11 @@ int job_vm_start_run(struct rpc_call *call, const void *params, json_t **ret_res
 int job_vm_stop_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_vm_nat_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_vm_clean_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
+int job_usage_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
+int job_cache_prune_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_image_pull_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
+int job_image_register_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
+int job_image_promote_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_kernel_pull_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_kernel_import_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_kernel_refresh_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);

@@ -13,6 +13,15 @@ static const struct rpc_field image_params[] = {
         RPC_END,
 };
 
+static const struct rpc_field image_local_params[] = {
+        RPC_FIELD(struct job_image_local_params, name, "local name", .required = true),
+        RPC_FIELD(struct job_image_local_params, images_folder, "where images are", .required = true),
+        RPC_FIELD(struct job_image_local_params, rootfs, "root file system"),
+        RPC_FIELD(struct job_image_local_params, work_seed, "what /root begins with"),
+        RPC_FIELD(struct job_image_local_params, kernel, "kernel it boots"),
+        RPC_END,
+};
+
 static const struct rpc_field kernel_params[] = {
         RPC_FIELD(struct job_kernel_params, kernel, "name", .required = true),
         RPC_FIELD(struct job_kernel_params, kernels_folder, "where kernels are", .required = true),
@@ -30,6 +39,18 @@ const struct rpc_method job_image_pull = {
         .doc = "Make an image of the catalog.",
         .params_size = sizeof(struct job_image_params),
         .params = image_params,
+};
+const struct rpc_method job_image_register = {
+        .name = "job.image.register",
+        .doc = "Make an image of a file of the user's.",
+        .params_size = sizeof(struct job_image_local_params),
+        .params = image_local_params,
+};
+const struct rpc_method job_image_promote = {
+        .name = "job.image.promote",
+        .doc = "Copy a registered image's file.",
+        .params_size = sizeof(struct job_image_local_params),
+        .params = image_local_params,
 };
 const struct rpc_method job_kernel_pull = {
         .name = "job.kernel.pull",
@@ -60,6 +81,13 @@ static int report_progress(void *userdata, const char *stage, uint64_t done, uin
         return job_report(name, "progress", done, total, 0);
 }
 
+static int answer_with(struct image *image, json_t **ret_result)
+{
+        *ret_result = daemon_image_object(image);
+        image_done(image);
+        return 0;
+}
+
 int job_image_pull_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)
 {
         static char word[] = "image";
@@ -77,11 +105,34 @@ int job_image_pull_run(struct rpc_call *call, const void *params, json_t **ret_r
         int r = image_pull(&pull, &image, err);
 
         (void) call;
-        if (r < 0)
-                return r;
-        *ret_result = daemon_image_object(&image);
-        image_done(&image);
-        return 0;
+        return r < 0 ? r : answer_with(&image, ret_result);
+}
+
+int job_image_register_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)
+{
+        const struct job_image_local_params *p = params;
+        const struct image_register registration = { .name = p->name,
+                                                     .images_folder = p->images_folder,
+                                                     .rootfs = p->rootfs,
+                                                     .work_seed = p->work_seed,
+                                                     .kernel = p->kernel };
+        struct image image = { 0 };
+        int r = image_register(&registration, &image, err);
+
+        (void) call;
+        return r < 0 ? r : answer_with(&image, ret_result);
+}
+
+int job_image_promote_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)
+{
+        static char word[] = "image";
+        const struct job_image_local_params *p = params;
+        const struct image_progress progress = { .report = report_progress, .userdata = word };
+        struct image image = { 0 };
+        int r = image_promote(p->images_folder, p->name, &progress, &image, err);
+
+        (void) call;
+        return r < 0 ? r : answer_with(&image, ret_result);
 }
 
 static int import_or_pull(const struct job_kernel_params *p, json_t **ret_result, struct err *err)

@@ -1,0 +1,268 @@
+/*
+ * Jobs of one name: one after another, or one for all who ask for the same. The processes are this program itself, run with
+ * --job: it notes that it began, tells a stage, waits for a file, and answers.
+ */
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/text.h"
+#include "daemon/daemon_job.h"
+#include "image/image_store.h"
+#include "rpc/rpc_message.h"
+#include "unit.h"
+
+#define WAIT_MS 20000
+
+struct scratch {
+        struct daemon daemon;
+        char *folder;
+};
+
+/* What one who asked has heard. */
+struct listener {
+        unsigned n_events, n_ends;
+        char stage[32];
+        int code;
+};
+
+static int be_the_job(const char *fd_text)
+{
+        uint64_t sock = 0;
+        int fds[FD_PASS_MAX];
+        size_t n_fds = 0;
+        struct err err = { 0 };
+        json_auto_t *request = NULL;
+        json_auto_t *event = json_pack("{s:{s:s, s:s}}", "event", "stage", "working", "state", "begin");
+        json_auto_t *answer = json_pack("{s:b, s:{s:i}}", "ok", 1, "result", "pid", (int) getpid());
+        const char *folder;
+        scoped_free char *began = NULL, *go = NULL;
+        FILE *file;
+
+        if (text_parse_u64(fd_text, INT_MAX, &sock) < 0 ||
+            rpc_receive((int) sock, UINT64_MAX, &request, fds, &n_fds, &err) < 0)
+                return 1;
+        folder = json_text(json_object_get(request, "params"), "folder");
+        began = xasprintf("%s/began", folder);
+        go = xasprintf("%s/go", folder);
+        file = fopen(began, "ae");
+        if (!file)
+                return 1;
+        (void) fprintf(file, "%d\n", (int) getpid());
+        (void) fclose(file);
+        (void) rpc_send((int) sock, event, NULL, 0, &err);
+        while (access(go, F_OK) != 0)
+                (void) usleep(1000);
+        return rpc_send((int) sock, answer, NULL, 0, &err) < 0;
+}
+
+static int make_scratch(void **state)
+{
+        char name[] = "/tmp/banger-test-job.XXXXXX", self[PATH_MAX] = "";
+        struct scratch *scratch = xcalloc(1, sizeof(*scratch));
+
+        assert_non_null(mkdtemp(name));
+        assert_true(readlink("/proc/self/exe", self, sizeof(self) - 1) > 0);
+        scratch->folder = xstrdup(name);
+        scratch->daemon.program = scratch->daemon.import_program = xstrdup(self);
+        scratch->daemon.images = image_index_new(name);
+        assert_true(sd_event_new(&scratch->daemon.event) >= 0);
+        *state = scratch;
+        return 0;
+}
+
+static int drop_scratch(void **state)
+{
+        struct scratch *scratch = *state;
+        struct err err = { 0 };
+
+        daemon_jobs_done(&scratch->daemon);
+        image_index_free(scratch->daemon.images);
+        sd_event_unref(scratch->daemon.event);
+        assert_int_equal(file_remove_tree(scratch->folder, &err), 0);
+        free(scratch->daemon.program);
+        free(scratch->folder);
+        free(scratch);
+        return 0;
+}
+
+static void on_event(void *userdata, const json_t *event)
+{
+        struct listener *listener = userdata;
+
+        listener->n_events++;
+        (void) snprintf(listener->stage, sizeof(listener->stage), "%s", json_text(event, "stage"));
+}
+
+static void on_end(void *userdata, const struct daemon_job_end *end)
+{
+        struct listener *listener = userdata;
+
+        listener->n_ends++;
+        listener->code = end->result ? 0 : end->err->code;
+}
+
+static struct daemon_job *ask(struct scratch *scratch, struct listener *listener, const char *name,
+                              bool may_share)
+{
+        const struct daemon_job_request request = {
+                .key = "image:x",
+                .method = "job.image.pull",
+                .owned_params = json_pack("{s:s, s:s}", "folder", scratch->folder, "name", name),
+                .may_share = may_share,
+                .op_id = "op-000000000000",
+                .event = on_event,
+                .end = on_end,
+                .userdata = listener,
+        };
+
+        return daemon_job_add(&scratch->daemon, &request);
+}
+
+static void run_until(struct scratch *scratch, const unsigned *counter, unsigned wanted)
+{
+        uint64_t deadline = clock_monotonic_ms() + WAIT_MS;
+
+        while (*counter < wanted && clock_monotonic_ms() < deadline)
+                (void) sd_event_run(scratch->daemon.event, 10000);
+        assert_int_equal(*counter, wanted);
+}
+
+static void let_go(const struct scratch *scratch)
+{
+        scoped_free char *go = xasprintf("%s/go", scratch->folder);
+        struct err err = { 0 };
+
+        assert_int_equal(file_replace(go, "", 0, 0600, &err), 0);
+}
+
+static unsigned n_begun(const struct scratch *scratch)
+{
+        scoped_free char *began = xasprintf("%s/began", scratch->folder), *text = NULL;
+        struct err err = { 0 };
+        unsigned n = 0;
+
+        if (file_read(began, 1000, &text, NULL, &err) < 0)
+                return 0;
+        for (const char *c = text; *c; c++)
+                n += *c == '\n';
+        return n;
+}
+
+static void who_asks_for_the_same_shares_work_progress_and_end(void **state)
+{
+        struct scratch *scratch = *state;
+        struct listener first = { 0 }, second = { 0 }, third = { 0 };
+
+        (void) ask(scratch, &first, "x", true);
+        (void) ask(scratch, &second, "x", true);
+        run_until(scratch, &first.n_events, 1);
+        run_until(scratch, &second.n_events, 1);
+        (void) ask(scratch, &third, "x", true); /* late: it hears where the work is */
+        run_until(scratch, &third.n_events, 1);
+        assert_string_equal(third.stage, "working");
+        let_go(scratch);
+        run_until(scratch, &third.n_ends, 1);
+        assert_int_equal(first.n_ends + second.n_ends, 2);
+        assert_int_equal(first.code | second.code | third.code, 0);
+        assert_int_equal(n_begun(scratch), 1);
+        assert_null(scratch->daemon.works);
+}
+
+static void who_asks_for_something_else_of_this_name_waits(void **state)
+{
+        struct scratch *scratch = *state;
+        struct listener first = { 0 }, other = { 0 }, alone = { 0 };
+
+        (void) ask(scratch, &first, "x", true);
+        (void) ask(scratch, &other, "y", true);
+        (void) ask(scratch, &alone, "x", false);
+        run_until(scratch, &first.n_events, 1);
+        assert_int_equal(n_begun(scratch), 1);
+        assert_int_equal(other.n_events + alone.n_events, 0);
+        let_go(scratch);
+        run_until(scratch, &alone.n_ends, 1);
+        assert_int_equal(first.n_ends + other.n_ends, 2);
+        assert_int_equal(n_begun(scratch), 3);
+}
+
+static void who_leaves_does_not_end_the_work_of_others(void **state)
+{
+        struct scratch *scratch = *state;
+        struct listener first = { 0 }, second = { 0 };
+        struct daemon_job *job = ask(scratch, &first, "x", true);
+
+        (void) ask(scratch, &second, "x", true);
+        run_until(scratch, &second.n_events, 1);
+        daemon_job_cancel(job);
+        assert_int_equal(first.n_ends, 0); /* from the loop, never from within */
+        run_until(scratch, &first.n_ends, 1);
+        assert_int_equal(first.code, ECANCELED);
+        assert_int_equal(second.n_ends, 0);
+        let_go(scratch);
+        run_until(scratch, &second.n_ends, 1);
+        assert_int_equal(second.code, 0);
+        assert_int_equal(first.n_ends, 1);
+        assert_int_equal(n_begun(scratch), 1);
+}
+
+static void the_last_to_leave_ends_the_work(void **state)
+{
+        struct scratch *scratch = *state;
+        struct listener first = { 0 }, second = { 0 }, after = { 0 };
+        struct daemon_job *jobs[] = { ask(scratch, &first, "x", true), ask(scratch, &second, "x", true) };
+
+        run_until(scratch, &second.n_events, 1);
+        daemon_job_cancel(jobs[0]);
+        daemon_job_cancel(jobs[1]);
+        (void) ask(scratch, &after, "x", true); /* not what is being killed */
+        run_until(scratch, &second.n_ends, 1);
+        run_until(scratch, &first.n_ends, 1);
+        assert_int_equal(first.code, ECANCELED);
+        assert_int_equal(second.code, ECANCELED);
+        let_go(scratch);
+        run_until(scratch, &after.n_ends, 1);
+        assert_int_equal(after.code, 0);
+        assert_int_equal(n_begun(scratch), 2);
+}
+
+static void one_that_waits_its_turn_can_leave(void **state)
+{
+        struct scratch *scratch = *state;
+        struct listener first = { 0 }, waiting = { 0 };
+        struct daemon_job *job;
+
+        (void) ask(scratch, &first, "x", true);
+        job = ask(scratch, &waiting, "y", true);
+        run_until(scratch, &first.n_events, 1);
+        daemon_job_cancel(job);
+        run_until(scratch, &waiting.n_ends, 1);
+        assert_int_equal(waiting.code, ECANCELED);
+        let_go(scratch);
+        run_until(scratch, &first.n_ends, 1);
+        assert_int_equal(n_begun(scratch), 1);
+}
+
+int main(int argc, char **argv)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(who_asks_for_the_same_shares_work_progress_and_end,
+                                                make_scratch, drop_scratch),
+                cmocka_unit_test_setup_teardown(who_asks_for_something_else_of_this_name_waits, make_scratch,
+                                                drop_scratch),
+                cmocka_unit_test_setup_teardown(who_leaves_does_not_end_the_work_of_others, make_scratch,
+                                                drop_scratch),
+                cmocka_unit_test_setup_teardown(the_last_to_leave_ends_the_work, make_scratch, drop_scratch),
+                cmocka_unit_test_setup_teardown(one_that_waits_its_turn_can_leave, make_scratch,
+                                                drop_scratch),
+        };
+
+        if (argc == 3 && strcmp(argv[1], "--job") == 0)
+                return be_the_job(argv[2]);
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
