@@ -30,7 +30,8 @@ static bool is_member(const struct cli_command *group, const struct cli_command 
 
         if (!group)
                 return !strchr(command->words, ' ');
-        return strncmp(command->words, group->words, n) == 0 && command->words[n] == ' ';
+        return strncmp(command->words, group->words, n) == 0 && command->words[n] == ' ' &&
+               !strchr(command->words + n + 1, ' ');
 }
 
 const struct cli_command *command_next(const struct cli_command *group, const struct cli_command *after)

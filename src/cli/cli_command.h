@@ -54,7 +54,7 @@ struct cli_command {
         int (*run)(struct cli *cli, const struct cli_args *args, struct err *err);
 };
 
-/* Groups have run NULL and words of one word. In the order of the help page (S-032); the last one's words are NULL. */
+/* Groups have run NULL; a group may be in another one. In the order of the help page (S-032); the last one's words are NULL. */
 extern const struct cli_command cli_commands[];
 
 bool command_is_group(const struct cli_command *command);

@@ -19,6 +19,11 @@ int cmd_vm_logs(struct cli *cli, const struct cli_args *args, struct err *err);
 int cmd_image_pull(struct cli *cli, const struct cli_args *args, struct err *err);
 int cmd_image_list(struct cli *cli, const struct cli_args *args, struct err *err);
 int cmd_image_show(struct cli *cli, const struct cli_args *args, struct err *err);
+int cmd_image_register(struct cli *cli, const struct cli_args *args, struct err *err);
+int cmd_image_promote(struct cli *cli, const struct cli_args *args, struct err *err);
+int cmd_image_prune(struct cli *cli, const struct cli_args *args, struct err *err);
+int cmd_df(struct cli *cli, const struct cli_args *args, struct err *err);
+int cmd_image_cache_prune(struct cli *cli, const struct cli_args *args, struct err *err);
 int cmd_image_delete(struct cli *cli, const struct cli_args *args, struct err *err);
 int cmd_kernel_pull(struct cli *cli, const struct cli_args *args, struct err *err);
 int cmd_kernel_import(struct cli *cli, const struct cli_args *args, struct err *err);
@@ -44,3 +49,6 @@ void print_json(const json_t *json);
 /* Calls with args->params and prints the answer as JSON. */
 int call_and_print(struct cli *cli, const struct cli_args *args, const struct rpc_method *method,
                    struct err *err);
+/* Calls with args->params and prints the object of the answer: its name, or all of it with --json. */
+int call_and_name(struct cli *cli, const struct cli_args *args, const struct rpc_method *method,
+                  struct err *err);

@@ -1,46 +1,89 @@
+#include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "api/api_image.h"
 #include "base/json.h"
 #include "base/size.h"
+#include "base/text.h"
 #include "cli/cli_call.h"
 #include "cli/cli_commands.h"
+#include "cli/cli_confirm.h"
+#include "cli/render_error.h"
 #include "cli/render_table.h"
 
 int cmd_image_pull(struct cli *cli, const struct cli_args *args, struct err *err)
 {
-        scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
-        int r = cli_call(cli, &api_image_pull, json_incref(args->params), &reply, err);
-
-        if (r == 0)
-                (void) printf("%s\n", json_text(reply.result, "name"));
-        return r;
+        return call_and_name(cli, args, &api_image_pull, err);
 }
 
-static void add_local(struct table *table, const json_t *image)
+int cmd_image_register(struct cli *cli, const struct cli_args *args, struct err *err)
 {
-        char size[SIZE_TEXT_MAX], used[SIZE_TEXT_MAX];
+        return call_and_name(cli, args, &api_image_register, err);
+}
 
-        size_human(json_u64(image, "size_bytes", 0), size);
-        size_human(json_u64(image, "real_bytes", 0), used);
-        table_add(table, json_text(image, "name"));
-        table_add(table, "local");
-        table_add(table, json_text(image, "kernel"));
+int cmd_image_promote(struct cli *cli, const struct cli_args *args, struct err *err)
+{
+        return call_and_name(cli, args, &api_image_promote, err);
+}
+
+/* Cuts the next cell off *at; "" when there is none. */
+static char *next_cell(char **at, char end)
+{
+        char *cell = *at, *stop = strchr(cell, end);
+
+        if (!stop)
+                return strchr(cell, '\0');
+        *stop = '\0';
+        *at = stop + 1;
+        return cell;
+}
+
+static void add_size(struct table *table, const char *bytes)
+{
+        char size[SIZE_TEXT_MAX] = "";
+        uint64_t n;
+
+        if (text_parse_u64(bytes, UINT64_MAX, &n) == 0)
+                size_human(n, size);
         table_add(table, size);
-        table_add(table, used);
-        table_add(table, json_text(image, "created_at"));
+}
+
+/* rows as image.rows gives them */
+static void add_local(struct table *table, const char *rows)
+{
+        scoped_free char *copy = xstrdup(rows);
+        char *row = copy;
+
+        while (*row) {
+                char *cells = next_cell(&row, '\n');
+
+                for (unsigned i = 0; i < 3; i++)
+                        table_add(table, next_cell(&cells, '\t'));
+                for (unsigned i = 0; i < 2; i++)
+                        add_size(table, next_cell(&cells, '\t'));
+                table_add(table, cells);
+        }
 }
 
 static void add_pullable(struct table *table, const json_t *image)
 {
-        if (json_flag(image, "pulled"))
-                return;
         table_add(table, json_text(image, "name"));
-        table_add(table, "available");
+        table_add(table, json_flag(image, "pulled") ? "pulled" : "available");
         table_add(table, json_text(image, "kernel"));
         table_add(table, NULL);
         table_add(table, NULL);
         table_add(table, NULL);
+}
+
+static int list_as_json(struct cli *cli, const struct rpc_method *method, struct err *err)
+{
+        scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
+        int r = cli_call(cli, method, NULL, &reply, err);
+
+        if (r == 0)
+                print_json(json_object_get(reply.result, "images"));
+        return r;
 }
 
 /* What is here, and what 'image pull' could bring. */
@@ -52,23 +95,21 @@ int cmd_image_list(struct cli *cli, const struct cli_args *args, struct err *err
         bool only_catalog = json_flag(args->options, "available");
         const json_t *image = NULL;
         size_t i;
-        int r = cli_call(cli, &api_image_list, NULL, &local, err);
+        int r;
 
+        if (json_flag(args->options, "json"))
+                return list_as_json(cli, only_catalog ? &api_image_catalog : &api_image_list, err);
+        r = only_catalog ? 0 : cli_call(cli, &api_image_rows, NULL, &local, err);
+        if (r == 0)
+                r = cli_call(cli, &api_image_catalog, NULL, &catalog, err);
         if (r < 0)
                 return r;
-        r = cli_call(cli, &api_image_catalog, NULL, &catalog, err);
-        if (r < 0)
-                return r;
-        if (json_flag(args->options, "json")) {
-                print_json(json_object_get(only_catalog ? catalog.result : local.result, "images"));
-                return 0;
-        }
         for (i = 0; i < table.n_columns; i++)
                 table_add(&table, heads[i]);
-        json_array_foreach (json_object_get(local.result, "images"), i, image)
-                add_local(&table, image);
+        add_local(&table, json_text(local.result, "rows"));
         json_array_foreach (json_object_get(catalog.result, "images"), i, image)
-                add_pullable(&table, image);
+                if (only_catalog || !json_flag(image, "pulled"))
+                        add_pullable(&table, image);
         table_print(&table, stdout);
         return 0;
 }
@@ -81,6 +122,107 @@ int cmd_image_show(struct cli *cli, const struct cli_args *args, struct err *err
 int cmd_image_delete(struct cli *cli, const struct cli_args *args, struct err *err)
 {
         scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
+        int r = cli_call(cli, &api_image_delete, json_incref(args->params), &reply, err);
 
-        return cli_call(cli, &api_image_delete, json_incref(args->params), &reply, err);
+        if (r == 0 && json_flag(args->options, "json"))
+                print_json(args->params);
+        return r;
+}
+
+static void list_unused(const json_t *images, FILE *out)
+{
+        static const char *const heads[] = { "NAME", "SOURCE", "ON DISK", "CREATED" };
+        scoped(table_done) struct table table = { .n_columns = sizeof(heads) / sizeof(heads[0]) };
+        const json_t *image = NULL;
+        size_t i;
+
+        for (i = 0; i < table.n_columns; i++)
+                table_add(&table, heads[i]);
+        json_array_foreach (images, i, image) {
+                char used[SIZE_TEXT_MAX];
+
+                size_human(json_u64(image, "real_bytes", 0), used);
+                table_add(&table, json_text(image, "name"));
+                table_add(&table, json_text(image, "source"));
+                table_add(&table, used);
+                table_add(&table, json_text(image, "created_at"));
+        }
+        table_print(&table, out);
+}
+
+/* One that a vm was made from meanwhile, or that is gone, is told and passed over. Returns the exit status. */
+static int delete_all(struct cli *cli, const json_t *images, json_t *deleted)
+{
+        const json_t *image = NULL;
+        int status = 0;
+        size_t i;
+
+        json_array_foreach (images, i, image) {
+                scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
+                struct err err = { 0 };
+
+                if (cli_call(cli, &api_image_delete, json_pack("{s:s}", "image", json_text(image, "name")),
+                             &reply, &err) < 0) {
+                        error_print(cli->code, cli->op_id, err.message);
+                        status = 1;
+                } else {
+                        (void) json_array_append_new(deleted, json_string(json_text(image, "name")));
+                }
+        }
+        return status;
+}
+
+/* 1: go on; 0: no. */
+static int may_delete(const json_t *images, const struct cli_args *args, struct err *err)
+{
+        if (json_array_size(images) == 0 || json_flag(args->options, "force"))
+                return 1;
+        list_unused(images, stderr);
+        return cli_confirm("Delete these images?", err);
+}
+
+int cmd_image_prune(struct cli *cli, const struct cli_args *args, struct err *err)
+{
+        scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
+        json_auto_t *unused = json_array(), *deleted = json_array();
+        json_t *image = NULL;
+        size_t i;
+        int status, r = cli_call(cli, &api_image_list, NULL, &reply, err);
+
+        json_array_foreach (json_object_get(reply.result, "images"), i, image)
+                if (json_array_size(json_object_get(image, "used_by")) == 0)
+                        (void) json_array_append(unused, image);
+        if (r == 0)
+                r = may_delete(unused, args, err);
+        if (r <= 0)
+                return r;
+        status = delete_all(cli, unused, deleted);
+        if (json_flag(args->options, "json")) {
+                print_json(deleted);
+                return status;
+        }
+        json_array_foreach (deleted, i, image)
+                (void) printf("%s\n", json_string_value(image));
+        if (json_array_size(unused) == 0)
+                (void) fputs("every image is used by a vm; nothing to delete\n", stderr);
+        return status;
+}
+
+int cmd_image_cache_prune(struct cli *cli, const struct cli_args *args, struct err *err)
+{
+        scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
+        char size[SIZE_TEXT_MAX];
+        int r = cli_call(cli, &api_image_cache_prune, json_incref(args->params), &reply, err);
+
+        if (r < 0)
+                return r;
+        if (json_flag(args->options, "json")) {
+                print_json(reply.result);
+                return 0;
+        }
+        size_human(json_u64(reply.result, "bytes_freed", 0), size);
+        (void) printf("%s %s across %" PRIu64 " blob(s) in %s\n",
+                      json_flag(reply.result, "dry_run") ? "would free" : "freed", size,
+                      json_u64(reply.result, "blobs_freed", 0), json_text(reply.result, "cache_dir"));
+        return 0;
 }

@@ -7,17 +7,6 @@
 #include "cli/cli_commands.h"
 #include "cli/render_table.h"
 
-static int call_and_name(struct cli *cli, const struct cli_args *args, const struct rpc_method *method,
-                         struct err *err)
-{
-        scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
-        int r = cli_call(cli, method, json_incref(args->params), &reply, err);
-
-        if (r == 0)
-                (void) printf("%s\n", json_text(reply.result, "name"));
-        return r;
-}
-
 int cmd_kernel_pull(struct cli *cli, const struct cli_args *args, struct err *err)
 {
         return call_and_name(cli, args, &api_kernel_pull, err);
@@ -103,6 +92,9 @@ int cmd_kernel_show(struct cli *cli, const struct cli_args *args, struct err *er
 int cmd_kernel_delete(struct cli *cli, const struct cli_args *args, struct err *err)
 {
         scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
+        int r = cli_call(cli, &api_kernel_delete, json_incref(args->params), &reply, err);
 
-        return cli_call(cli, &api_kernel_delete, json_incref(args->params), &reply, err);
+        if (r == 0 && json_flag(args->options, "json"))
+                print_json(args->params);
+        return r;
 }

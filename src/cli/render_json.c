@@ -1,5 +1,6 @@
 #include <stdio.h>
 
+#include "base/json.h"
 #include "cli/cli_call.h"
 #include "cli/cli_commands.h"
 
@@ -18,4 +19,19 @@ int call_and_print(struct cli *cli, const struct cli_args *args, const struct rp
         if (r == 0)
                 print_json(reply.result);
         return r;
+}
+
+int call_and_name(struct cli *cli, const struct cli_args *args, const struct rpc_method *method,
+                  struct err *err)
+{
+        scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
+        int r = cli_call(cli, method, json_incref(args->params), &reply, err);
+
+        if (r < 0)
+                return r;
+        if (json_flag(args->options, "json"))
+                print_json(reply.result);
+        else
+                (void) printf("%s\n", json_text(reply.result, "name"));
+        return 0;
 }

@@ -24,7 +24,7 @@ static const struct cli_command *command_of(const char *words)
 
 static void the_commands_and_their_order_are_pinned(void **state)
 {
-        static const char *const top[] = { "vm",     "ps",     "image",   "kernel",
+        static const char *const top[] = { "vm",     "ps",     "image",   "kernel",    "df",
                                            "daemon", "doctor", "version", "completion" };
         static const char *const vm[] = { "run",    "create", "start", "stop", "restart", "kill",
                                           "delete", "list",   "show",  "exec", "ssh",     "logs" };
