@@ -207,6 +207,17 @@ static void provide_ssh_key(struct daemon *daemon)
                 log_warn("no ssh key; 'banger vm ssh' uses the agent's shell", "{s:s}", "error", err.message);
 }
 
+/* Catalogs of the user's, beside config.toml: what is wrong with one is told, and the daemon goes on without it. */
+static void add_catalog(const struct daemon *daemon)
+{
+        scoped_free char *copy = xstrdup(daemon->layout.config);
+        scoped_free char *images = layout_join(dirname(copy), "images.json", NULL);
+        struct err err = { 0 };
+
+        if (image_catalog_add(images, &err) < 0)
+                log_warn("the catalog is not used", "{s:s}", "error", err.message);
+}
+
 static int open_state(struct daemon *daemon, struct err *err)
 {
         scoped_free char *database = layout_join(daemon->layout.state, "banger.db", NULL);
@@ -216,6 +227,7 @@ static int open_state(struct daemon *daemon, struct err *err)
                 return r;
         log_init("bangerd", daemon->config.log_level);
         daemon->images_folder = layout_join(daemon->layout.state, "images", NULL);
+        add_catalog(daemon);
         daemon->images = image_index_new(daemon->images_folder);
         daemon->kernels_folder = layout_join(daemon->layout.state, "kernels", NULL);
         daemon->vms_folder = layout_join(daemon->layout.state, "vms", NULL);

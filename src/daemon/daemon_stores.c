@@ -24,13 +24,7 @@ char *daemon_kernel_key(const char *kernel)
 
 bool daemon_image_is_in_catalog(const char *image)
 {
-        unsigned n = 0;
-        const struct image_catalog_entry *entries = image_catalog(&n);
-
-        for (unsigned i = 0; i < n; i++)
-                if (strcmp(entries[i].name, image) == 0)
-                        return true;
-        return false;
+        return image_catalog_find(image) != NULL;
 }
 
 bool daemon_kernel_is_in_catalog(const char *kernel)
@@ -47,9 +41,18 @@ bool daemon_kernel_is_in_catalog(const char *kernel)
 json_t *daemon_image_job_params(const struct daemon *daemon, const char *image, const char *name,
                                 uint64_t size, bool replace)
 {
-        return json_pack("{s:s, s:s, s:s, s:s, s:I, s:b}", "image", image, "name", name, "images_folder",
-                         daemon->images_folder, "cache_folder", daemon->layout.cache, "size",
-                         (json_int_t) (size ? size : daemon->config.overlay_bytes), "replace", (int) replace);
+        const struct image_catalog_entry *entry = image_catalog_find(image);
+        json_t *params = json_pack(
+                "{s:s, s:s, s:s, s:s, s:I, s:b}", "image", image, "name", name, "images_folder",
+                daemon->images_folder, "cache_folder", daemon->layout.cache, "size",
+                (json_int_t) (size ? size : daemon->config.overlay_bytes), "replace", (int) replace);
+
+        if (entry && entry->url[0] != '\0')
+                (void) json_object_update_new(
+                        params, json_pack("{s:s, s:s, s:I, s:s, s:s}", "url", entry->url, "sha256",
+                                          entry->sha256, "bundle_size", (json_int_t) entry->size, "kernel",
+                                          entry->kernel, "distro", entry->distro));
+        return params;
 }
 
 json_t *daemon_kernel_job_params(const struct daemon *daemon, const char *kernel, bool replace)

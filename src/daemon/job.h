@@ -12,7 +12,8 @@ struct job_vm_params {
 
 struct job_image_params {
         const char *image, *name, *images_folder, *cache_folder;
-        uint64_t size;
+        const char *url, *sha256, *kernel, *distro; /* of its bundle, when it has one */
+        uint64_t size, bundle_size;
         bool replace;
 };
 

@@ -9,6 +9,11 @@ static const struct rpc_field image_params[] = {
         RPC_FIELD(struct job_image_params, images_folder, "where images are", .required = true),
         RPC_FIELD(struct job_image_params, cache_folder, "where downloads are", .required = true),
         RPC_FIELD(struct job_image_params, size, "bytes of the root file system"),
+        RPC_FIELD(struct job_image_params, url, "address of its bundle"),
+        RPC_FIELD(struct job_image_params, sha256, "of the bundle"),
+        RPC_FIELD(struct job_image_params, bundle_size, "bytes of the bundle"),
+        RPC_FIELD(struct job_image_params, kernel, "kernel it boots"),
+        RPC_FIELD(struct job_image_params, distro, "distribution"),
         RPC_FIELD(struct job_image_params, replace, "replace an image of this name"),
         RPC_END,
 };
@@ -92,7 +97,13 @@ int job_image_pull_run(struct rpc_call *call, const void *params, json_t **ret_r
 {
         static char word[] = "image";
         const struct job_image_params *p = params;
+        const struct image_bundle bundle = { .url = p->url,
+                                             .sha256 = p->sha256,
+                                             .kernel = p->kernel,
+                                             .distro = p->distro,
+                                             .size = p->bundle_size };
         const struct image_pull pull = {
+                .bundle = p->url ? &bundle : NULL,
                 .name = p->name,
                 .recipe = p->image,
                 .images_folder = p->images_folder,

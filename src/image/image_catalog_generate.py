@@ -28,10 +28,16 @@ def recipe(image, folder):
     return "{\n" + "".join(f"        .{name} = {value},\n" for name, value in fields.items()) + "}"
 
 
+def entry(image):
+    bundle = image.get("bundle", {"url": "", "sha256": "", "size": 0})
+    words = [image[key] for key in ("name", "doc", "kernel", "distro", "arch")] + [bundle["url"], bundle["sha256"]]
+    return "{ %s, %d }" % (", ".join(c_string(word) for word in words), bundle["size"])
+
+
 def main(source, output):
     source = pathlib.Path(source)
     images = json.loads(source.read_text())
-    entries = ",\n".join("{ %s, %s, %s }" % tuple(c_string(i[k]) for k in ("name", "doc", "kernel")) for i in images)
+    entries = ",\n".join(entry(image) for image in images)
     recipes = ",\n".join(recipe(image, source.parent) for image in images)
     pathlib.Path(output).write_text(
         '#include <stddef.h>\n\n#include "image/image_recipe.h"\n\n'

@@ -22,6 +22,9 @@ int image_write_manifest(const char *folder, const struct image_facts *facts, st
 int image_publish(const char *staged, const char *images_folder, const char *name, bool may_replace,
                   struct err *err);
 
+/* EINVAL unless path is a regular file with an ext4 file system; its size in bytes. */
+int image_check_ext4(const char *path, uint64_t *ret_size, struct err *err);
+
 /* Calls the listener, if any. ECANCELED when it says no. */
 int image_report(const struct image_progress *progress, const char *stage, uint64_t done, uint64_t total,
                  struct err *err);

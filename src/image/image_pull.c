@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "ext4/ext4_image.h"
 #include "image/image_build.h"
+#include "image/image_bundle.h"
 #include "image/image_files.h"
 #include "image/image_packages.h"
 #include "image/image_publish.h"
@@ -48,7 +49,7 @@ static int check(const struct image_pull *pull, unsigned *ret_index, struct err 
         if (!pull->replace && exists(pull))
                 return err_set(err, EEXIST, "image.pull",
                                "image '%s' exists: delete it, or pull under another name", pull->name);
-        return find_recipe(pull->recipe, ret_index, err);
+        return pull->bundle ? 0 : find_recipe(pull->recipe, ret_index, err);
 }
 
 /* Both file systems and the manifest, in folder. */
@@ -62,6 +63,7 @@ static int make_files(const char *folder, const struct image_pull *pull, unsigne
         const struct image_facts facts = { .name = pull->name,
                                            .source = source,
                                            .kernel = image_catalog_entries[index].kernel,
+                                           .distro = image_catalog_entries[index].distro,
                                            .rootfs_size = pull->size ? pull->size : ROOTFS_SIZE };
         int r = image_build(recipe, rootfs, facts.rootfs_size, pull->cache_folder, &pull->progress, err);
 
@@ -76,12 +78,24 @@ static int make_files(const char *folder, const struct image_pull *pull, unsigne
         return r;
 }
 
+static int take_bundle(const char *folder, const struct image_pull *pull, struct err *err)
+{
+        const struct image_bundle *bundle = pull->bundle;
+        scoped_free char *source = xasprintf("bundle:%s", bundle->url);
+        struct image_facts facts = {
+                .name = pull->name, .source = source, .kernel = bundle->kernel, .distro = bundle->distro
+        };
+        int r = image_bundle_unpack(bundle, folder, &pull->progress, &facts.rootfs_size, err);
+
+        return r < 0 ? r : image_write_manifest(folder, &facts, err);
+}
+
 int image_pull(const struct image_pull *pull, struct image *ret_image, struct err *err)
 {
         __attribute__((__cleanup__(image_staging_end_at_scope_end))) struct image_staging staging =
                 IMAGE_STAGING_NONE;
         scoped_free char *folder = NULL;
-        unsigned index;
+        unsigned index = 0;
         int r = check(pull, &index, err);
 
         if (r == 0)
@@ -91,7 +105,7 @@ int image_pull(const struct image_pull *pull, struct image *ret_image, struct er
         folder = xasprintf("%s/image", staging.path);
         if (mkdir(folder, 0700) < 0)
                 return err_errno(err, "image.pull", "create '%s'", folder);
-        r = make_files(folder, pull, index, err);
+        r = pull->bundle ? take_bundle(folder, pull, err) : make_files(folder, pull, index, err);
         if (r == 0)
                 r = image_report(&pull->progress, "publish", 0, 0, err);
         if (r == 0)

@@ -13,6 +13,6 @@ struct image_recipe {
 };
 
 /* The same order in both. */
-extern const struct image_catalog_entry image_catalog_entries[];
+extern const struct image_catalog_entry image_catalog_entries[]; /* built in */
 extern const struct image_recipe image_recipes[];
 extern const unsigned image_n_recipes;

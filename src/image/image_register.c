@@ -18,7 +18,7 @@
 /* Linux fs/ext4/ext4.h, struct ext4_super_block: it begins at 1024; s_magic at 56, little endian. */
 #define MAGIC_OFFSET (1024 + 56)
 
-static int check_ext4(const char *path, uint64_t *ret_size, struct err *err)
+int image_check_ext4(const char *path, uint64_t *ret_size, struct err *err)
 {
         scoped_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
         unsigned char magic[2] = { 0 };
@@ -73,9 +73,9 @@ int image_register(const struct image_register *registration, struct image *ret_
         if (!image_name_is_valid(registration->name))
                 return err_set(err, EINVAL, "image.register", "'%.100s' is not an image name",
                                registration->name);
-        r = check_ext4(registration->rootfs, &facts.rootfs_size, err);
+        r = image_check_ext4(registration->rootfs, &facts.rootfs_size, err);
         if (r == 0 && registration->work_seed)
-                r = check_ext4(registration->work_seed, &seed_size, err);
+                r = image_check_ext4(registration->work_seed, &seed_size, err);
         if (r == 0)
                 r = begin(registration->images_folder, &staging, &folder, err);
         if (r == 0 && registration->work_seed)
@@ -94,7 +94,7 @@ static int promote(const struct image *image, const char *images_folder, const c
         struct image_facts facts = {
                 .name = image->name, .source = image->source, .kernel = image->kernel, .distro = image->distro
         };
-        int r = check_ext4(image->rootfs_path, &facts.rootfs_size, err);
+        int r = image_check_ext4(image->rootfs_path, &facts.rootfs_size, err);
 
         if (r == 0)
                 r = image_report(progress, "copy", 0, 0, err);

@@ -12,7 +12,6 @@
 #include "base/scoped.h"
 #include "base/text.h"
 #include "image/image_files.h"
-#include "image/image_recipe.h"
 
 #define NAME_MAX_BYTES 64U
 #define MANIFEST_MAX   ((size_t) 64 << 10)
@@ -182,10 +181,4 @@ int image_delete(const char *images_folder, const char *name, struct err *err)
                 return err_errno(err, "image.delete", "remove '%s'", manifest);
         }
         return file_remove_tree(folder, err);
-}
-
-const struct image_catalog_entry *image_catalog(unsigned *ret_n)
-{
-        *ret_n = image_n_recipes;
-        return image_catalog_entries;
 }

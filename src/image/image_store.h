@@ -33,13 +33,24 @@ struct image_progress {
         void *userdata;
 };
 
+/* An archive of a catalog: rootfs.ext4 and manifest.json, as .tar.zst. */
+struct image_bundle {
+        const char *url, *sha256; /* of the archive */
+        const char *kernel, *distro;
+        uint64_t size; /* of the archive, bytes; 0: unknown */
+};
+
+/* The most bytes a bundle may have, packed (S-241). A variable so that tests reach the limit; nothing else changes it. */
+extern uint64_t image_bundle_bytes_max;
+
 struct image_pull {
         const char *name;          /* local name */
         const char *recipe;        /* catalog name: "debian-bookworm" */
         const char *images_folder; /* made when missing */
         const char *cache_folder;
-        uint64_t size; /* of the root file system, bytes; 0: 8 GiB */
-        bool replace;  /* false: EEXIST when the name exists */
+        uint64_t size; /* of the root file system, bytes; 0: 8 GiB. Not of a bundle's, which has its own */
+        const struct image_bundle *bundle; /* NULL: made here, by the recipe */
+        bool replace;                      /* false: EEXIST when the name exists */
         struct image_progress progress;
 };
 
@@ -47,8 +58,21 @@ struct image_catalog_entry {
         const char *name;
         const char *doc;
         const char *kernel; /* kernel it wants: "debian-6.1" */
+        const char *distro; /* "debian" */
+        const char *arch;   /* "x86_64" */
+        /* of its bundle; "": none is published, and it is made here */
+        const char *url, *sha256;
+        uint64_t size;
 };
+/* What was built in, and what image_catalog_add() has added. The first of a name counts. */
 const struct image_catalog_entry *image_catalog(unsigned *ret_n);
+/* NULL: no such name. */
+const struct image_catalog_entry *image_catalog_find(const char *name);
+/*
+ * Adds the entries of a catalog of the user's, which point to bundles; they come before those built in. A missing file is an
+ * empty one. EBADMSG names the entry. Once a process.
+ */
+int image_catalog_add(const char *path, struct err *err);
 
 /* ENOENT: not in the catalog (names the known ones). Staged, then renamed: nothing half-made is ever visible. */
 int image_pull(const struct image_pull *pull, struct image *ret_image, struct err *err);
