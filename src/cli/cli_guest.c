@@ -9,6 +9,7 @@
 #include "api/api_vm.h"
 #include "base/text.h"
 #include "cli/cli_call.h"
+#include "cli/cli_exec.h"
 #include "cli/cli_signals.h"
 #include "guest/client/guest_client.h"
 
@@ -75,8 +76,14 @@ int cli_run_in_guest(int fd, const struct cli_run *run, struct err *err)
 {
         scoped(terminal_restore) struct raw_terminal terminal = { 0 };
         struct sigaction ignore = { .sa_handler = SIG_IGN }, before;
+        const struct cli_exec *options = run->options ? run->options : &(struct cli_exec){ 0 };
+        enum guest_timeout timeout = GUEST_TIMEOUT_NONE;
         struct guest_exec exec = { .argv = run->argv,
-                                   .folder = run->folder,
+                                   .env = options->env,
+                                   .user = options->user,
+                                   .timeout_ms = options->timeout_ms,
+                                   .ret_timeout = &timeout,
+                                   .folder = options->workdir ? options->workdir : run->folder,
                                    .login_shell = run->login_shell,
                                    .terminal = isatty(STDIN_FILENO) == 1,
                                    .term = getenv("TERM"),
@@ -96,6 +103,8 @@ int cli_run_in_guest(int fd, const struct cli_run *run, struct err *err)
         terminal_restore(&terminal);
         signals_end(exec.signal_fd);
         (void) sigaction(SIGPIPE, &before, NULL);
+        if (timeout != GUEST_TIMEOUT_NONE)
+                cli_exec_tell_timeout(options, timeout == GUEST_TIMEOUT_ENDED);
         if (r == -EPIPE) { /* nobody reads any more: what a local command would have died of */
                 *err = (struct err){ 0 };
                 return 128 + SIGPIPE;

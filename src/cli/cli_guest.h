@@ -3,10 +3,13 @@
 
 #include "cli/cli_command.h"
 
+struct cli_exec;
+
 struct cli_run {
-        const char *const *argv; /* NULL: the login shell */
-        const char *folder;      /* NULL: root's home */
-        bool login_shell;        /* wrapped for tools, see guest_exec */
+        const char *const *argv;        /* NULL: the login shell */
+        const char *folder;             /* NULL: the user's home */
+        bool login_shell;               /* wrapped for tools, see guest_exec */
+        const struct cli_exec *options; /* NULL: none; the folder above stands unless they name one */
 };
 
 /* Asks the daemon for a connection to the agent. Returns the descriptor, or -code; *ret_vm (owned, may be NULL) is the VM. */

@@ -114,6 +114,20 @@ static int refuse_option(const struct cli_command *command, const char *name, st
         return r;
 }
 
+/* The last one counts, or all of them. */
+static void keep_option(json_t *kept, const struct rpc_field *field, json_t *owned_value)
+{
+        json_t *list = json_object_get(kept, field->name);
+
+        if (!field->repeats) {
+                (void) json_object_set_new(kept, field->name, owned_value);
+                return;
+        }
+        if (!list)
+                (void) json_object_set_new(kept, field->name, list = json_array());
+        (void) json_array_append_new(list, owned_value);
+}
+
 static int take_option(struct parsing *parsing, const struct rpc_field *field, bool is_param,
                        const char *shown, const char *value, struct err *err)
 {
@@ -137,8 +151,7 @@ static int take_option(struct parsing *parsing, const struct rpc_field *field, b
                 if (r < 0)
                         return r;
         }
-        (void) json_object_set_new(is_param ? parsing->args->params : parsing->args->options, field->name,
-                                   parsed);
+        keep_option(is_param ? parsing->args->params : parsing->args->options, field, parsed);
         return 0;
 }
 

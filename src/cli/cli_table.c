@@ -4,6 +4,7 @@
 #include "api/api_kernel.h"
 #include "api/api_vm.h"
 #include "cli/cli_commands.h"
+#include "cli/cli_exec.h"
 
 #define FLAG(text_name, letter, text)                                                               \
         {                                                                                           \
@@ -22,6 +23,7 @@ static const struct rpc_field run_options[] = {
         FLAG("include_untracked", 0, "copy untracked files too; ignored ones never travel"),
         FLAG("dry_run", 0, "list what would be copied, and make nothing"),
         FLAG("no_bootstrap", 0, "do not install the tools that .mise.toml or .tool-versions name"),
+        CLI_EXEC_OPTIONS,
         RPC_END,
 };
 static const char *const run_omitted[] = { "no_start", NULL };
@@ -31,6 +33,7 @@ static const struct rpc_field exec_options[] = {
               "folder to run in (default: from the last workspace prepare, otherwise root's home)",
               .sense = RPC_GUEST_PATH),
         FLAG("auto_prepare", 0, "send the repository again first when the host's HEAD has moved"),
+        CLI_EXEC_OPTIONS,
         RPC_END,
 };
 static const struct rpc_field logs_options[] = {
@@ -148,8 +151,15 @@ const struct cli_command cli_commands[] = {
          .doc = "Run a command in a running vm",
          .details = "It runs in the vm's workspace when it has one, else in root's home, by a login shell "
                      "and with the\n"
-                     "tools that mise manages. Input, output, errors and exit status are the command's.", .examples = "banger vm exec web -- make test\n"
+                     "tools that mise manages. Input, output, errors and exit status are the command's. A "
+                     "command "
+                     "that is not\n"
+                     "done after --timeout gets SIGTERM, after 2 seconds SIGKILL, and so does all it "
+                     "started; the "
+                     "status is 124.", .examples = "banger vm exec web -- make test\n"
                       "banger vm exec --auto-prepare web -- make test\n"
+                      "banger vm exec --timeout 10m -e CI=1 -w /srv web -- ./check.sh\n"
+                      "banger vm exec --user nobody web -- id\n"
                       "tar -c data | banger vm exec --guest-path /srv web -- tar -x", .options = exec_options,
          .operands = { "vm" },
          .n_required = 1,

@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "cli/cli_commands.h"
+#include "cli/cli_exec.h"
 #include "cli/cli_guest.h"
 #include "cli/cli_workspace.h"
 #include "workspace/workspace_send.h"
@@ -62,12 +63,18 @@ int cmd_vm_exec(struct cli *cli, const struct cli_args *args, struct err *err)
 {
         json_auto_t *vm = NULL;
         scoped_close int fd = FD_NONE;
+        scoped(cli_exec_done) struct cli_exec options = { 0 };
         const char *folder = json_text(args->options, "guest_path");
-        int r;
+        int r = cli_exec_read(args->options, &options, err);
 
+        if (r < 0)
+                return r;
         if (!args->command)
                 return err_set(err, EINVAL, "vm.exec", "a command is missing: banger vm exec %s -- <command>",
                                args->operands[0]);
+        if (*folder && options.workdir)
+                return err_set(err, EINVAL, "vm.exec",
+                               "--guest-path and --workdir both name the folder to run in; give one");
         fd = cli_connect(cli, args->operands[0], &vm, err);
         if (fd < 0)
                 return fd;
@@ -79,6 +86,7 @@ int cmd_vm_exec(struct cli *cli, const struct cli_args *args, struct err *err)
         return cli_run_in_guest(fd,
                                 &(struct cli_run){ .argv = (const char *const *) args->command,
                                                    .folder = *folder ? folder : NULL,
-                                                   .login_shell = true },
+                                                   .login_shell = true,
+                                                   .options = &options },
                                 err);
 }

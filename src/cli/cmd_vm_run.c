@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "cli/cli_call.h"
 #include "cli/cli_commands.h"
+#include "cli/cli_exec.h"
 #include "cli/cli_guest.h"
 #include "cli/cli_parse.h"
 #include "cli/cli_signals.h"
@@ -23,6 +24,7 @@
 /* One vm run; all borrowed. */
 struct run {
         const struct cli_args *args;
+        const struct cli_exec *options;
         struct cli_workspace *workspace; /* NULL: without a path */
         bool is_detached, is_removed, no_bootstrap;
         const char *vm; /* its name, once it is made */
@@ -48,6 +50,11 @@ static int check_combination(const struct cli_args *args, struct err *err)
                 return err_set(err, EINVAL, "vm.run",
                                "--branch, --from, --include-untracked and --dry-run are about a repository; "
                                "give its path");
+        if (!args->command && cli_exec_is_given(options))
+                return err_set(
+                        err, EINVAL, "vm.run",
+                        "--env, --env-file, --workdir, --user and --timeout are for a command; give it "
+                        "after '--'");
         if (*from && !*branch)
                 return err_set(err, EINVAL, "vm.run",
                                "--from is where the new branch starts; name it with --branch");
@@ -120,7 +127,8 @@ static int run_command(struct cli *cli, const struct run *run, struct err *err)
         scoped_close int fd = cli_connect(cli, run->vm, NULL, err);
         const struct cli_run command = { .argv = (const char *const *) run->args->command,
                                          .folder = run->workspace ? WORKSPACE_GUEST_PATH : NULL,
-                                         .login_shell = true };
+                                         .login_shell = true,
+                                         .options = run->options };
 
         return fd < 0 ? fd : cli_run_in_guest(fd, &command, err);
 }
@@ -205,13 +213,17 @@ static int create_and_use_held(struct cli *cli, struct run *run, struct err *err
 int cmd_vm_run(struct cli *cli, const struct cli_args *args, struct err *err)
 {
         scoped(cli_workspace_done) struct cli_workspace workspace = CLI_WORKSPACE_NONE;
+        scoped(cli_exec_done) struct cli_exec options = { 0 };
         struct run run = { .args = args,
+                           .options = &options,
                            .is_detached = json_flag(args->options, "detach"),
                            .is_removed = json_flag(args->options, "rm"),
                            .no_bootstrap = json_flag(args->options, "no_bootstrap"),
                            .started_ms = clock_monotonic_ms() };
         int r = check_combination(args, err);
 
+        if (r == 0)
+                r = cli_exec_read(args->options, &options, err);
         if (r < 0)
                 return r;
         if (args->n_operands > 0) {

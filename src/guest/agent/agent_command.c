@@ -16,14 +16,9 @@
 #include "base/file.h"
 
 #define LOGIN_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-#define MISE_PATH  LOGIN_PATH ":/root/.local/bin"
 #define PASSWD_MAX (1U << 20)
 #define HOME       "/root"
 #define KEPT       "/run/banger" /* of this boot */
-
-static const char login_path[] = "PATH=" LOGIN_PATH;
-static const char *const base_env[] = { "HOME=/root", "USER=root", "LOGNAME=root", login_path };
-#define N_BASE_ENV (sizeof(base_env) / sizeof(base_env[0]))
 
 static bool keeps_logins;
 
@@ -96,26 +91,63 @@ static char *passwd_shell(void)
         return NULL;
 }
 
-static char *shell_for(const struct guest_request *request)
+static char *shell_for(const struct agent_user *user, const struct guest_request *request)
 {
         int error;
-        char *shell = request->argv ? NULL : passwd_shell();
+        char *shell = NULL;
+
+        if (!request->argv && !user)
+                shell = passwd_shell();
+        else if (!request->argv && user->shell && try_file(user->shell) == 0)
+                shell = xstrdup(user->shell);
 
         if (!shell)
                 shell = find_program("bash", LOGIN_PATH, &error);
         return shell ? shell : find_program("sh", LOGIN_PATH, &error);
 }
 
+static size_t count(const char *const *strings)
+{
+        size_t n = 0;
+
+        while (strings && strings[n])
+                n++;
+        return n;
+}
+
+static const char *home_of(const struct agent_command *command)
+{
+        return command->user ? command->user->home : HOME;
+}
+
+/* What a login begins with: getty and login set no more (login(1)). */
+static void fill_own_env(struct agent_command *command)
+{
+        const char *name = command->user ? command->user->name : "root";
+
+        command->own_env[0] = xasprintf("HOME=%s", home_of(command));
+        command->own_env[1] = xasprintf("USER=%s", name);
+        command->own_env[2] = xasprintf("LOGNAME=%s", name);
+        command->own_env[3] = xstrdup("PATH=" LOGIN_PATH);
+        command->own_env[4] = command->shell ? xasprintf("SHELL=%s", command->shell) : NULL;
+}
+
+static char *find_mise(const struct agent_command *command)
+{
+        scoped_free char *path = xasprintf(LOGIN_PATH ":%s/.local/bin", home_of(command));
+        int error;
+
+        return find_program("mise", path, &error);
+}
+
 /* The login environment below the request's: what the request sets is not set twice. */
 static void fill_env(struct agent_command *command, const struct guest_request *request)
 {
-        size_t n = 0, n_own = 0;
+        size_t n = count(request->env), n_own = 0;
 
-        while (request->env && request->env[n])
-                n++;
-        command->env = xcalloc(n + N_BASE_ENV + 2, sizeof(*command->env));
-        for (size_t i = 0; i <= N_BASE_ENV; i++) {
-                const char *own = i < N_BASE_ENV ? base_env[i] : command->shell_variable;
+        command->env = xcalloc(n + AGENT_OWN_ENV + 1, sizeof(*command->env));
+        for (size_t i = 0; i < AGENT_OWN_ENV; i++) {
+                const char *own = command->own_env[i];
                 scoped_free char *key = own ? strndup(own, strcspn(own, "=")) : NULL;
 
                 if (key && !env_value(request->env, key))
@@ -166,7 +198,7 @@ static void fill_login_env(struct agent_command *command)
  */
 static bool use_login(struct agent_command *command, const struct guest_request *request, size_t n)
 {
-        const char *env[N_BASE_ENV + 2] = { 0 };
+        const char *env[AGENT_OWN_ENV + 1] = { 0 };
         const struct agent_login_source source = {
                 .shell = command->shell,
                 .env = env,
@@ -179,13 +211,12 @@ static bool use_login(struct agent_command *command, const struct guest_request 
         size_t at = 0;
         int error;
 
-        memcpy(env, base_env, sizeof(base_env));
-        env[N_BASE_ENV] = command->shell_variable;
-        if (!keeps_logins || request->terminal || (request->env && request->env[0]) ||
+        memcpy(env, command->own_env, sizeof(command->own_env));
+        if (!keeps_logins || command->user || request->terminal || (request->env && request->env[0]) ||
             agent_login_get(&source, &command->login) < 0)
                 return false;
         path = env_value(command->login.env, "PATH");
-        command->mise = find_program("mise", MISE_PATH, &error);
+        command->mise = find_mise(command);
         command->file = command->mise ? xstrdup(command->mise)
                                       : find_program(request->argv[0], path ? path : LOGIN_PATH, &error);
         if (!command->file) {
@@ -203,17 +234,33 @@ static bool use_login(struct agent_command *command, const struct guest_request 
         return true;
 }
 
+/* Variables of the request beside the terminal's: profiles may set the same, so they are set once more behind them. */
+static bool sets_variables(const struct guest_request *request)
+{
+        for (const char *const *env = request->env; env && *env; env++)
+                if (!text_starts_with(*env, "TERM="))
+                        return true;
+        return false;
+}
+
 static void fill_wrapped(struct agent_command *command, const struct guest_request *request, size_t n)
 {
-        size_t at = 0;
+        size_t at = 0, n_env = count(request->env);
         int error;
 
-        command->mise = find_program("mise", MISE_PATH, &error);
-        command->argv = xcalloc(n + 8, sizeof(*command->argv));
+        command->mise = find_mise(command);
+        if (sets_variables(request))
+                command->env_program = find_program("env", LOGIN_PATH, &error);
+        command->argv = xcalloc(n + n_env + 9, sizeof(*command->argv));
         command->argv[at++] = command->shell_name;
         command->argv[at++] = "-lc";
         command->argv[at++] = "exec \"$@\"";
         command->argv[at++] = command->shell_name;
+        if (command->env_program) {
+                command->argv[at++] = command->env_program;
+                memcpy(command->argv + at, request->env, n_env * sizeof(*command->argv));
+                at += n_env;
+        }
         if (command->mise) {
                 command->argv[at++] = command->mise;
                 command->argv[at++] = "exec";
@@ -229,22 +276,20 @@ void agent_command_warm(void)
         struct agent_command command = { 0 };
 
         read_libraries_ahead();
-        agent_command_init(&command, &request);
+        agent_command_init(&command, &request, NULL);
         agent_command_done(&command);
 }
 
-void agent_command_init(struct agent_command *command, const struct guest_request *request)
+void agent_command_init(struct agent_command *command, const struct guest_request *request,
+                        const struct agent_user *user)
 {
         const char *path = env_value(request->env, "PATH");
         bool wrapped = request->argv && request->login_shell;
-        size_t n = 0;
+        size_t n = count(request->argv);
 
-        *command = (struct agent_command){ 0 };
-        while (request->argv && request->argv[n])
-                n++;
-        command->shell = shell_for(request);
+        *command = (struct agent_command){ .user = user, .shell = shell_for(user, request) };
+        fill_own_env(command);
         if (command->shell) {
-                command->shell_variable = xasprintf("SHELL=%s", command->shell);
                 command->shell_name = xstrdup(strrchr(command->shell, '/') + 1);
                 command->login_name = xasprintf("-%s", command->shell_name);
         }
@@ -291,8 +336,10 @@ void agent_command_done(struct agent_command *command)
         free(command->argv);
         free(command->env);
         free(command->shell);
-        free(command->shell_variable);
         free(command->shell_name);
+        free(command->env_program);
+        for (size_t i = 0; i < AGENT_OWN_ENV; i++)
+                free(command->own_env[i]);
         free(command->mise);
         free(command->login_name);
         free(command->pwd);

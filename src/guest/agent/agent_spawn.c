@@ -1,10 +1,16 @@
 #include "guest/agent/agent_spawn.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
+#include <sys/personality.h>
 #include <unistd.h>
 
 #include "base/scoped.h"
@@ -27,11 +33,35 @@ static int become(const struct agent_spawn *spawn)
         for (int i = 0; i < 3; i++)
                 if (dup2(spawn->fds[i], i) < 0)
                         return errno;
+        if (spawn->fixed_layout)
+                (void) personality(ADDR_NO_RANDOMIZE); /* 0 besides: PER_LINUX */
         if (spawn->terminal && ioctl(0, TIOCSCTTY, 0) < 0)
+                return errno;
+        if (spawn->user && (setgroups(spawn->user->n_groups, spawn->user->groups) < 0 ||
+                            setresgid(spawn->user->gid, spawn->user->gid, spawn->user->gid) < 0 ||
+                            setresuid(spawn->user->uid, spawn->user->uid, spawn->user->uid) < 0))
                 return errno;
         (void) execve(spawn->file, (char *const *) (uintptr_t) spawn->argv,
                       (char *const *) (uintptr_t) spawn->env);
         return errno;
+}
+
+bool agent_is_emulated(void)
+{
+#if defined(__x86_64__)
+        unsigned eax, ebx, ecx, edx;
+        char name[13] = "";
+
+        /* QEMU target/i386/cpu.c, "hypervisor CPUID": what its emulator calls itself; KVM has another name */
+        __cpuid(0x40000000U, eax, ebx, ecx, edx);
+        memcpy(name, &ebx, 4);
+        memcpy(name + 4, &ecx, 4);
+        memcpy(name + 8, &edx, 4);
+        (void) eax;
+        return strcmp(name, "TCGTCGTCGTCG") == 0;
+#else
+        return false;
+#endif
 }
 
 /*

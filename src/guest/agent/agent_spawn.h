@@ -5,13 +5,19 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "guest/agent/agent_user.h"
+
 struct agent_spawn {
         const char *file;
         const char *const *argv, *const *env;
-        int fds[3];    /* borrowed, above 2: its standard input, output, error */
-        bool terminal; /* fds[0] becomes the controlling terminal */
+        int fds[3];                    /* borrowed, above 2: its standard input, output, error */
+        bool terminal;                 /* fds[0] becomes the controlling terminal */
+        bool fixed_layout;             /* without address space randomization: docs/decisions/0008 */
+        const struct agent_user *user; /* borrowed; NULL: as this process */
 };
 
+/* QEMU's emulator and not a processor runs this machine. */
+bool agent_is_emulated(void);
 /* The pid, or -errno of what failed in the child up to its exec. */
 pid_t agent_spawn(const struct agent_spawn *spawn);
 

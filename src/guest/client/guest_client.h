@@ -52,10 +52,22 @@ int guest_connect_on(int fd, uint64_t timeout_ms, struct err *err);
 
 /* All below take a fresh descriptor of guest_connect, use it up and leave it to the caller to close. */
 
+/* What ended a command that was given a time. */
+enum guest_timeout {
+        GUEST_TIMEOUT_NONE,   /* it did, in time */
+        GUEST_TIMEOUT_ENDED,  /* the agent: nothing of it is left */
+        GUEST_TIMEOUT_SILENT, /* the agent did not say so in the time it has for that */
+        GUEST_TIMEOUT_N
+};
+
+#define GUEST_TIMEOUT_STATUS 124 /* timeout(1) */
+
 struct guest_exec {
         const char *const *argv; /* NULL-terminated; NULL: root's login shell */
         const char *const *env;  /* "K=V", added to the login environment; NULL-terminated, may be NULL */
-        const char *folder;      /* NULL: root's home */
+        const char *folder;      /* NULL: the user's home */
+        const char *user;        /* "name", "uid", "name:group"; NULL: root */
+        uint64_t timeout_ms;     /* 0: none */
         bool login_shell; /* wrap: bash -lc (sh -lc where there is no bash), mise exec where there is mise */
         bool terminal;
         unsigned rows, columns; /* with terminal */
@@ -63,8 +75,12 @@ struct guest_exec {
         int stdin_fd;           /* borrowed; FD_NONE: end of input at once */
         int stdout_fd, stderr_fd;
         int signal_fd; /* signalfd whose signals are forwarded, SIGWINCH resizing; FD_NONE: none */
+        enum guest_timeout *ret_timeout; /* with a timeout; NULL: not asked */
 };
-/* Runs to its end: exit status 0..255, 128 + n when signal n ended it, or -code (ECONNRESET: the VM went away). */
+/*
+ * Runs to its end: exit status 0..255, 128 + n when signal n ended it, GUEST_TIMEOUT_STATUS when its time was over, or -code
+ * (ECONNRESET: the VM went away). A timeout ends this, too, when the guest is deaf or an output is not read any more.
+ */
 int guest_exec(int fd, const struct guest_exec *exec, struct err *err);
 
 /* The agent unpacks a tar stream (ustar, pax) read from tar_fd below folder, made when missing. */

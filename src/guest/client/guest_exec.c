@@ -20,6 +20,8 @@
 #define OP_EXEC      "guest.exec"
 #define WHAT         "run a command in the guest"
 #define DEFAULT_TERM "xterm-256color"
+#define MERCY_MS     5000 /* what the agent has beyond the timeout: SIGTERM, 2 s, SIGKILL, its word */
+#define LAST_MS      500  /* for a reader here to take the last output of a command whose time was over */
 
 struct output {
         int fd;        /* borrowed; FD_NONE once its reader has gone */
@@ -37,6 +39,8 @@ struct relay {
         bool stdin_ended;
         bool exited, abandoned;
         int status;
+        uint64_t deadline_ms; /* UINT64_MAX: none */
+        enum guest_timeout timeout;
 };
 
 static void relay_done(struct relay *relay)
@@ -135,10 +139,18 @@ static int take_credit(struct relay *relay, const struct guest_frame *frame)
 
 static int take_exit(struct relay *relay, const struct guest_frame *frame)
 {
-        if (frame->body[0] > 1 || (frame->body[0] == 1 && frame->body[1] > 127))
+        enum guest_end end = frame->body[0];
+
+        if (end >= GUEST_N_ENDS || (end == GUEST_END_KILLED && frame->body[1] > 127) ||
+            (end == GUEST_END_TIMEOUT && relay->exec->timeout_ms == 0))
                 return -EBADMSG;
         relay->exited = true;
-        relay->status = frame->body[0] == 1 ? 128 + frame->body[1] : frame->body[1];
+        relay->status = end == GUEST_END_KILLED ? 128 + frame->body[1] : frame->body[1];
+        if (end == GUEST_END_TIMEOUT) {
+                relay->status = GUEST_TIMEOUT_STATUS;
+                relay->timeout = GUEST_TIMEOUT_ENDED;
+                relay->deadline_ms = clock_monotonic_ms() + LAST_MS;
+        }
         return 0;
 }
 
@@ -230,6 +242,21 @@ static bool output_waits(const struct output *output)
         return output->fd >= 0 && output->end > output->start;
 }
 
+static int wait_limit(const struct relay *relay)
+{
+        return relay->deadline_ms == UINT64_MAX ? -1 : clock_left_ms(relay->deadline_ms);
+}
+
+/* The agent does not answer, or what it sent is not read here. */
+static void give_up(struct relay *relay)
+{
+        relay->abandoned = true;
+        if (!relay->exited)
+                relay->timeout = GUEST_TIMEOUT_SILENT;
+        if (relay->timeout != GUEST_TIMEOUT_NONE)
+                relay->status = GUEST_TIMEOUT_STATUS;
+}
+
 /* One wait and what it allows. */
 static int relay_step(struct relay *relay, struct err *err)
 {
@@ -244,7 +271,11 @@ static int relay_step(struct relay *relay, struct err *err)
         };
         int r = 0;
 
-        if (poll(p, sizeof(p) / sizeof(p[0]), -1) < 0)
+        if (clock_left_ms(relay->deadline_ms) == 0) {
+                give_up(relay);
+                return 0;
+        }
+        if (poll(p, sizeof(p) / sizeof(p[0]), wait_limit(relay)) < 0)
                 return errno == EINTR ? 0 : err_errno(err, OP_EXEC, "wait for the guest");
         if (p[4].revents != 0)
                 send_signal(relay);
@@ -300,6 +331,8 @@ static int relay_start(struct relay *relay, int fd, struct err *err)
                 .rows = (uint16_t) exec->rows,
                 .columns = (uint16_t) exec->columns,
                 .path = exec->folder,
+                .user = exec->user,
+                .timeout_ms = exec->timeout_ms,
                 .argv = exec->argv,
                 .env = env,
         };
@@ -321,16 +354,22 @@ static int relay_start(struct relay *relay, int fd, struct err *err)
 
 int guest_exec(int fd, const struct guest_exec *exec, struct err *err)
 {
-        scoped(relay_done) struct relay relay = { .exec = exec, .channel = { .fd = FD_NONE } };
+        scoped(relay_done) struct relay relay = { .exec = exec,
+                                                  .channel = { .fd = FD_NONE },
+                                                  .deadline_ms = UINT64_MAX };
         const struct sigaction ignore = { .sa_handler = SIG_IGN };
         struct sigaction before;
         int r;
 
         /* The end of our reader is an answer of write(2), not a reason to die. */
         (void) sigaction(SIGPIPE, &ignore, &before);
+        if (exec->timeout_ms > 0)
+                relay.deadline_ms = clock_monotonic_ms() + exec->timeout_ms + MERCY_MS;
         r = relay_start(&relay, fd, err);
         while (r == 0 && !relay_is_over(&relay))
                 r = relay_step(&relay, err);
         (void) sigaction(SIGPIPE, &before, NULL);
+        if (exec->ret_timeout)
+                *exec->ret_timeout = relay.timeout;
         return r < 0 ? r : relay.status;
 }

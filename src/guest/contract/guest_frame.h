@@ -38,8 +38,15 @@ enum guest_frame_type {
         GUEST_FRAME_CLOSE,     /* both: u8 enum guest_stream whose reader has gone */
         GUEST_FRAME_RESIZE,    /* host: u16 rows, u16 columns */
         GUEST_FRAME_SIGNAL,    /* host: u8 number */
-        GUEST_FRAME_EXIT,      /* guest: u8 0 exited, 1 killed; u8 status or signal */
+        GUEST_FRAME_EXIT,      /* guest: u8 enum guest_end; u8 status or signal, 0 for a timeout */
         GUEST_N_FRAMES
+};
+
+enum guest_end {
+        GUEST_END_EXITED,
+        GUEST_END_KILLED,
+        GUEST_END_TIMEOUT, /* only where the request has one */
+        GUEST_N_ENDS
 };
 
 enum guest_stream {

@@ -29,17 +29,31 @@ static void append_all(struct text *body, const char *const *strings)
                 text_append_bytes(body, *strings, strlen(*strings) + 1);
 }
 
-int guest_request_encode(const struct guest_request *request, struct text *body, struct err *err)
+/* The caller owns it. */
+static char *head_dump(const struct guest_request *request, json_int_t n_argv, json_int_t n_env)
 {
-        json_int_t n_argv = count(request->argv), n_env = count(request->env);
         json_t *json = json_pack("{s:s, s:I, s:b, s:b, s:i, s:i, s:b, s:I, s:I}", "op", op_names[request->op],
                                  "real_ns", (json_int_t) request->real_ns, "login_shell",
                                  request->login_shell, "terminal", request->terminal, "rows",
                                  (int) request->rows, "columns", (int) request->columns, "path",
                                  request->path != NULL, "n_argv", n_argv, "n_env", n_env);
-        scoped_free char *head = json ? json_dumps(json, JSON_COMPACT) : NULL;
+        char *head;
 
+        if (request->timeout_ms > 0)
+                (void) json_object_set_new(json, "timeout_ms",
+                                           json_integer((json_int_t) request->timeout_ms));
+        if (request->user)
+                (void) json_object_set_new(json, "user", json_true());
+        head = json ? json_dumps(json, JSON_COMPACT) : NULL;
         json_decref(json);
+        return head;
+}
+
+int guest_request_encode(const struct guest_request *request, struct text *body, struct err *err)
+{
+        json_int_t n_argv = count(request->argv), n_env = count(request->env);
+        scoped_free char *head = head_dump(request, n_argv, n_env);
+
         if (!head)
                 return err_set(err, ENOMEM, "guest.request", "no memory for a request");
         if (n_argv > GUEST_STRINGS_MAX || n_env > GUEST_STRINGS_MAX)
@@ -51,6 +65,8 @@ int guest_request_encode(const struct guest_request *request, struct text *body,
                 text_append_bytes(body, request->path, strlen(request->path) + 1);
         append_all(body, request->argv);
         append_all(body, request->env);
+        if (request->user)
+                text_append_bytes(body, request->user, strlen(request->user) + 1);
         if (body->n > GUEST_CONTROL_MAX)
                 return err_set(err, E2BIG, "guest.request",
                                "command, environment and folder exceed %u bytes together", GUEST_CONTROL_MAX);
@@ -95,6 +111,7 @@ static int decode_head(const json_t *json, struct guest_request *request)
         if (request->op == GUEST_N_OPS || rows > UINT16_MAX || columns > UINT16_MAX)
                 return -EBADMSG;
         request->real_ns = json_u64(json, "real_ns", 0);
+        request->timeout_ms = json_u64(json, "timeout_ms", 0);
         request->login_shell = json_flag(json, "login_shell");
         request->terminal = json_flag(json, "terminal");
         request->rows = (uint16_t) rows;
@@ -112,6 +129,8 @@ static int decode_strings(const json_t *json, const char *at, const char *end, s
                 return -EBADMSG;
         request->argv = request->owned_argv = take_strings(&at, end, n_argv);
         request->env = request->owned_env = take_strings(&at, end, n_env);
+        if (json_flag(json, "user") && !(request->user = next_string(&at, end)))
+                return -EBADMSG;
         if ((n_argv > 0 && !request->argv) || (n_env > 0 && !request->env) || at != end)
                 return -EBADMSG;
         return 0;

@@ -24,9 +24,11 @@ enum guest_op {
 
 struct guest_request {
         enum guest_op op;
-        uint64_t real_ns; /* set clock: since 1970 */
+        uint64_t real_ns;    /* set clock: since 1970 */
+        uint64_t timeout_ms; /* exec: after which it and what it started are ended; 0: never */
         bool login_shell, terminal;
         uint16_t rows, columns;  /* with terminal; 0: unknown */
+        const char *user;        /* exec: "name", "uid", "name:group"; NULL: root */
         const char *path;        /* exec: folder, may be NULL; tar in: folder; tar out: what to pack */
         const char *const *argv; /* NULL-terminated; NULL: the login shell */
         const char *const *env;  /* "K=V", NULL-terminated; NULL: none */
@@ -34,7 +36,10 @@ struct guest_request {
         const char **owned_argv, **owned_env;
 };
 
-/* Appends the body of a REQUEST. E2BIG when it would exceed the frame or GUEST_STRINGS_MAX. */
+/*
+ * Appends the body of a REQUEST. An agent that does not know `user` finds a string too many and refuses, instead of running as
+ * root what should not. E2BIG when it would exceed the frame or GUEST_STRINGS_MAX.
+ */
 int guest_request_encode(const struct guest_request *request, struct text *body, struct err *err);
 /* EBADMSG for everything that encode does not make. body is copied. */
 int guest_request_decode(const void *body, size_t n, struct guest_request *ret_request, struct err *err);

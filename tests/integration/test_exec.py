@@ -1,0 +1,84 @@
+"""What a command in a guest can be given: variables, a folder, a user, a time; and what becomes of it when its client goes."""
+import signal
+import subprocess
+import time
+
+
+def run(instance, vm, *words, check=True, **options):
+    return instance.banger("vm", "exec", *words[:-1], vm, "--", "sh", "-c", words[-1], check=check, **options)
+
+
+def test_variables_reach_the_command_and_win_over_profiles(instance, shared_vm):
+    (instance.home / "env").write_text("# two\nFROM_FILE=1\nBOTH=file\n")
+    run(instance, shared_vm, "echo 'export BOTH=profile PATH=$PATH:/p' >> /root/.profile")
+    done = run(instance, shared_vm, "--env-file", instance.home / "env", "-e", "BOTH=a b=c", "--env", "HERE", "-e", "UNSET_HERE",
+               'echo "$FROM_FILE|$BOTH|$HERE|${UNSET_HERE-unset}|$PATH"', env={"HERE": "own"})
+    assert done.stdout.startswith("1|a b=c|own|unset|/") and done.stdout.endswith(":/p\n")
+    run(instance, shared_vm, "sed -i '/profile PATH/d' /root/.profile")
+
+
+def test_folder_and_user(instance, shared_vm):
+    done = run(instance, shared_vm, "-w", "/var/tmp", "-u", "nobody", "pwd; id -un; echo $HOME $USER; touch /root/x; touch own && rm own")
+    assert done.stdout.split() == ["/var/tmp", "nobody", "/nonexistent", "nobody"]
+    assert "/root/x" in done.stderr and "Permission denied" in done.stderr and "own" not in done.stderr
+    assert run(instance, shared_vm, "-u", "1234:tty", "id -u; id -gn; pwd").stdout.split() == ["1234", "tty", "/"]
+
+
+def test_what_is_not_there_is_named(instance, shared_vm):
+    for words, says in ((("--user", "nobody-knows"), "no user 'nobody-knows'"), (("--user", "root:nogr"), "no group 'nogr'"),
+                        (("--workdir", "/no/such"), "enter the folder '/no/such'"),
+                        (("--user", "nobody", "--workdir", "/root/.ssh"), "enter the folder '/root/.ssh' as user nobody"),
+                        (("--env", "=x"), "'=x' is not a variable"), (("--timeout", "soon"), "'soon' is not a time")):
+        done = run(instance, shared_vm, *words, "true", check=False)
+        assert done.returncode == 1 and says in done.stderr, done.stderr
+
+
+def test_a_timeout_ends_all_of_a_command(instance, shared_vm):
+    begun = time.monotonic()
+    done = run(instance, shared_vm, "--timeout", "1s",
+               "trap '' TERM; setsid sh -c 'trap \"\" TERM HUP; while :; do sleep 1.25; done' & while :; do sleep 1.25; done", check=False)
+    assert done.returncode == 124 and "--timeout 1s" in done.stderr
+    assert 2.5 < time.monotonic() - begun < 15
+    assert run(instance, shared_vm, "pgrep -f 'sleep 1[.]25' || echo none").stdout == "none\n"
+    assert run(instance, shared_vm, "--timeout", "60", "exit 9", check=False).returncode == 9
+
+
+def test_a_timeout_holds_for_a_new_machine_too(instance):
+    done = instance.banger("vm", "run", "--rm", "--timeout", "5", "-e", "X=1", "--", "sh", "-c", "echo $X; sleep 100", check=False)
+    assert done.returncode == 124 and done.stdout == "1\n"
+    assert instance.leftovers() == []
+    refused = instance.banger("vm", "run", "--user", "x", check=False)
+    assert refused.returncode == 1 and "are for a command" in refused.stderr
+
+
+def test_a_command_whose_client_is_killed_gets_sighup(instance, shared_vm):
+    process = instance.popen("vm", "exec", shared_vm, "--", "sh", "-c",
+                             "trap 'echo hup > /tmp/hup; exit' HUP; echo up; while :; do sleep 0.1; done", stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"up\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+    assert run(instance, shared_vm, "for i in $(seq 50); do [ -s /tmp/hup ] && break; sleep 0.1; done; cat /tmp/hup").stdout == "hup\n"
+
+
+def test_64_sessions_at_once(instance, shared_vm):
+    """Each waits for its own word, so that all of them are there together."""
+    processes = [instance.popen("vm", "exec", shared_vm, "--", "sh", "-c", "echo up; read x; echo $x", stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(64)]
+    try:
+        for process in processes:
+            assert process.stdout.readline() == b"up\n", process.stderr.read()
+        for i, process in enumerate(processes):
+            out, _ = process.communicate(b"word %d\n" % i, timeout=60)
+            assert out == b"word %d\n" % i and process.returncode == 0
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def test_much_output_comes_whole(instance, shared_vm):
+    """48 MiB in CI; bench_files.py does it with 1 GiB."""
+    done = run(instance, shared_vm, "head -c 50331648 /dev/urandom > /tmp/big; sha256sum < /tmp/big; cat /tmp/big; rm /tmp/big", text=False)
+    head, _, body = done.stdout.partition(b"\n")
+    import hashlib
+    assert len(body) == 50331648 and hashlib.sha256(body).hexdigest() == head.split()[0].decode()
