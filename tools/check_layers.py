@@ -6,14 +6,15 @@ import sys
 
 LAYERS = {
     "base": set(),
+    "tar": {"base"},
     "rpc": {"base"},
     "api": {"rpc", "base"},
     "privileged/contract": {"rpc", "base"},
     "privileged/client": {"privileged/contract", "rpc", "base"},
     "privileged/helper": {"privileged/contract", "rpc", "base"},
     "guest/contract": {"rpc", "base"},
-    "guest/client": {"guest/contract", "rpc", "base"},
-    "guest/agent": {"guest/contract", "rpc", "base"},
+    "guest/client": {"guest/contract", "tar", "rpc", "base"},
+    "guest/agent": {"guest/contract", "tar", "rpc", "base"},
     "vmm/contract": {"base"},
     "vmm/client": {"vmm/contract", "base"},
     "vmm/qemu": {"vmm/contract", "base"},
@@ -31,7 +32,7 @@ LAYERS = {
                "base"},
     "daemon": {"vm", "kernel", "image", "network", "storage", "store", "guest/client", "vmm/client", "privileged/client",
                "doctor", "api", "rpc", "base"},
-    "cli": {"api", "rpc", "base", "guest/client", "workspace"},
+    "cli": {"api", "rpc", "base", "guest/client", "workspace", "tar"},
 }
 
 

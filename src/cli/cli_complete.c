@@ -57,8 +57,8 @@ static void offer_operand(struct cli *cli, const struct cli_command *command, si
         static const char *const shells[] = { "bash", "zsh", "fish" };
         const char *name;
 
-        if (command->takes_many)
-                at = 0;
+        if (command->takes_many && at > 0) /* the last one repeats */
+                at = command->operands[1] ? 1 : 0;
         name = at < COMMAND_OPERANDS_MAX ? command->operands[at] : NULL;
         if (!name)
                 return;

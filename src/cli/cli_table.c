@@ -32,8 +32,24 @@ static const struct rpc_field exec_options[] = {
         VALUE("guest_path",
               "folder to run in (default: from the last workspace prepare, otherwise root's home)",
               .sense = RPC_GUEST_PATH),
+        FLAG("detach", 'd', "print an id and do not wait; see 'banger vm session'"),
         FLAG("auto_prepare", 0, "send the repository again first when the host's HEAD has moved"),
         CLI_EXEC_OPTIONS,
+        RPC_END,
+};
+static const struct rpc_field cp_options[] = {
+        FLAG("follow", 'L', "copy what a symbolic link named as a source leads to, not the link"),
+        VALUE("max_size", "take at most this much from a guest (default: 95 % of the free space)",
+              .sense = RPC_BYTES),
+        RPC_END,
+};
+static const struct rpc_field forward_options[] = {
+        FLAG("reverse", 'r', "listen in the guest and connect to the host's side"),
+        RPC_END,
+};
+static const struct rpc_field session_kill_options[] = {
+        VALUE("signal", "signal for the command and its process group (default TERM)",
+              .sense = RPC_SIGNAL_NAME),
         RPC_END,
 };
 static const struct rpc_field logs_options[] = {
@@ -165,6 +181,81 @@ const struct cli_command cli_commands[] = {
          .n_required = 1,
          .takes_command = true,
          .run = cmd_vm_exec },
+        { .words = "vm cp",
+         .doc = "Copy files between this host and a running vm",
+         .details =
+                  "A guest's path is written vm:path; a relative one begins at root's home. Patterns for the "
+                  "guest are quoted.\n"
+                  "Into a folder that is there when the destination is one, else under its name; 'dir/.' "
+                  "means "
+                  "what is in it.\n"
+                  "'-' is a tar stream. Modes, times, links, holes and user attributes are kept, set-user-ID "
+                  "bits "
+                  "are not. What\n"
+                  "arrives belongs to root in a guest and to you here. A file is there when it is whole.", .examples = "banger vm cp ./data web:/srv\n"
+                      "banger vm cp web:/etc/os-release .\n"
+                      "banger vm cp 'web:/var/log/*.log' logs/\n"
+                      "banger vm cp site/. web:/var/www\n"
+                      "banger vm cp web:/srv - | tar -t\n"
+                      "tar -c . | banger vm cp - web:/srv", .options = cp_options,
+         .operands = { "path" },
+         .n_required = 1,
+         .takes_many = true,
+         .run = cmd_vm_cp },
+        { .words = "vm port-forward",
+         .doc = "Lead ports and sockets of this host into a running vm, or back",
+         .details = "Each forward is HOST:GUEST, where a side is a port (on 127.0.0.1), an IP address with "
+                     "a port, or "
+                     "the path of\n"
+                     "a UNIX socket; port 0 takes a free one. The host's side listens, with --reverse the "
+                     "guest's. It "
+                     "goes through\n"
+                     "the agent: the guest needs no network. It prints what listens, and runs until it is "
+                     "interrupted.", .examples = "banger vm port-forward web 8080:80\n"
+                      "banger vm port-forward web 0:5432 0.0.0.0:8443:127.0.0.1:443\n"
+                      "banger vm port-forward web /tmp/docker.sock:/var/run/docker.sock\n"
+                      "banger vm port-forward --reverse web 3128:3128", .options = forward_options,
+         .operands = { "vm", "forward" },
+         .n_required = 2,
+         .takes_many = true,
+         .has_json = true,
+         .run = cmd_vm_forward },
+        { .words = "vm session",
+         .doc = "Look after commands that were started with 'vm exec -d'",
+         .details = "Such a command runs in the guest whatever becomes of banger here. It has no input. The "
+                     "guest keeps "
+                     "the last MiB\n"
+                     "of its output, and its exit status, also after its end: of the last 32 that ended.", .examples = "banger vm exec -d web -- make test\n"
+                      "banger vm session list web\n"
+                      "banger vm session attach web 3f9c01ab" },
+        { .words = "vm session list",
+         .alias = "ls",
+         .doc = "List the detached commands of a running vm",
+         .examples = "banger vm session list web\nbanger vm session list --json web",
+         .operands = { "vm" },
+         .n_required = 1,
+         .has_json = true,
+         .run = cmd_vm_session_list },
+        { .words = "vm session attach",
+         .doc = "Show a detached command's output until it ends, and end with its status",
+         .details = "What it said so far comes first. Ctrl-C lets go of it; it goes on.",
+         .examples = "banger vm session attach web 3f9c01ab",
+         .operands = { "vm", "session" },
+         .n_required = 2,
+         .run = cmd_vm_session_attach },
+        { .words = "vm session wait",
+         .doc = "Wait until a detached command ends, and end with its status",
+         .examples = "banger vm session wait web 3f9c01ab && echo passed",
+         .operands = { "vm", "session" },
+         .n_required = 2,
+         .run = cmd_vm_session_wait },
+        { .words = "vm session kill",
+         .doc = "Send a detached command a signal",
+         .examples =
+                  "banger vm session kill web 3f9c01ab\nbanger vm session kill --signal KILL web 3f9c01ab", .options = session_kill_options,
+         .operands = { "vm", "session" },
+         .n_required = 2,
+         .run = cmd_vm_session_kill },
         { .words = "vm ssh",
          .doc = "Open a shell in a running vm",
          .details = "By ssh, with banger's own key and known hosts, where the guest has an sshd; else "
@@ -351,5 +442,5 @@ const struct cli_command cli_commands[] = {
                       "banger completion fish > ~/.config/fish/completions/banger.fish", .operands = { "shell" },
          .n_required = 1,
          .run = cmd_completion },
-        { .words = NULL                                                   },
+        { .words = NULL                                                                 },
 };

@@ -7,6 +7,7 @@
 #include "cli/cli_exec.h"
 #include "cli/cli_guest.h"
 #include "cli/cli_workspace.h"
+#include "guest/client/guest_client.h"
 #include "workspace/workspace_send.h"
 
 /*
@@ -59,6 +60,26 @@ static int compare_with_host(struct cli *cli, const json_t *vm, bool prepare, st
         return send_again(cli, &workspace, json_text(vm, "id"), err);
 }
 
+static int start_detached(int fd, const struct cli_args *args, const struct cli_exec *options,
+                          const char *folder, struct err *err)
+{
+        const struct guest_exec exec = { .argv = (const char *const *) args->command,
+                                         .env = options->env,
+                                         .user = options->user,
+                                         .timeout_ms = options->timeout_ms,
+                                         .folder = options->workdir ? options->workdir : folder,
+                                         .login_shell = true };
+        const char *vm = args->operands[0];
+        char id[GUEST_ID_MAX];
+        int r = guest_exec_detached(fd, &exec, id, err);
+
+        if (r < 0)
+                return err_wrap(err, "vm '%s'", vm);
+        (void) printf("%s\n", id);
+        (void) fprintf(stderr, "its output and its end: banger vm session attach %s %s\n", vm, id);
+        return 0;
+}
+
 int cmd_vm_exec(struct cli *cli, const struct cli_args *args, struct err *err)
 {
         json_auto_t *vm = NULL;
@@ -83,6 +104,8 @@ int cmd_vm_exec(struct cli *cli, const struct cli_args *args, struct err *err)
                 return r;
         if (!*folder) /* S-276: only where something says so, else root's home */
                 folder = json_text(json_object_get(vm, "workspace"), "guest_path");
+        if (json_flag(args->options, "detach"))
+                return start_detached(fd, args, &options, *folder ? folder : NULL, err);
         return cli_run_in_guest(fd,
                                 &(struct cli_run){ .argv = (const char *const *) args->command,
                                                    .folder = *folder ? folder : NULL,

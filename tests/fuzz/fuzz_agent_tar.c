@@ -9,7 +9,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
-#include "guest/agent/agent_tar.h"
+#include "tar/tar_unpack.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -64,7 +64,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         root = xasprintf("%s/root", folder);
         if (mkdir(root, 0755) < 0 || (fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
                 abort();
-        (void) tar_unpack(&source, fd, &err);
+        struct tar_unpack unpack = { .root_fd = fd };
+        scoped_free char *inside = NULL;
+
+        /* Both ends: the agent's way, and the host's for what a guest sends. */
+        if (size % 2 == 1) {
+                inside = xasprintf("%s/root/copy", folder);
+                unpack = (struct tar_unpack){ .destination = inside,
+                                              .root_fd = FD_NONE,
+                                              .guarded = true,
+                                              .bytes_max = 1U << 20,
+                                              .entries_max = 1000 };
+        }
+        (void) tar_unpack(&source, &unpack, &err);
         /* Anything beside the folder would keep this one from going. */
         if (file_remove_tree(root, &cleaning) < 0 || rmdir(folder) < 0)
                 abort();

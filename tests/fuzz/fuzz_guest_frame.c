@@ -1,6 +1,7 @@
 /*
  * Both directions of the wall to a guest. The first byte chooses: the agent's decoding of a request, the frames of a channel,
- * or the client's reading of a guest that answers with the rest.
+ * or one of the client's ways to hear a guest that answers with the rest: a command, a session, an answer, files, a forwarded
+ * connection, a listener.
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -9,8 +10,13 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/file.h"
+#include "base/text.h"
 #include "guest/client/guest_client.h"
+#include "guest/client/guest_copy.h"
+#include "guest/client/guest_forward.h"
 #include "guest/contract/guest_channel.h"
+#include "guest/contract/guest_relay.h"
 #include "guest/contract/guest_request.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -59,35 +65,100 @@ static void read_channel(const uint8_t *data, size_t size)
         (void) close(fd);
 }
 
-static void hear_guest(const uint8_t *data, size_t size, bool exec)
+enum way {
+        WAY_ANSWER,
+        WAY_EXEC,
+        WAY_SESSION,
+        WAY_DETACHED,
+        WAY_COPY_OUT,
+        WAY_COPY_IN,
+        WAY_DIAL,
+        WAY_LISTEN,
+        N_WAYS
+};
+
+static void hear_exec(int fd, bool session)
 {
         static const char *const argv[] = { "true", NULL };
-        static int null = FD_NONE;
+        scoped_close int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        struct guest_exec run = { .argv = argv,
+                                  .session = session ? "00112233" : NULL,
+                                  .stdin_fd = FD_NONE,
+                                  .stdout_fd = null,
+                                  .stderr_fd = null,
+                                  .signal_fd = FD_NONE };
+        struct err err = { 0 };
+
+        (void) guest_exec(fd, &run, &err);
+}
+
+/* Into an empty folder, beside which nothing may appear. */
+static void hear_files(int fd, bool in)
+{
+        char folder[] = "/tmp/banger-fuzz-copy-XXXXXX";
+        scoped_free char *destination = NULL;
+        const char *paths[] = { in ? "/dev/null" : "x", NULL };
+        struct err err = { 0 }, cleaning = { 0 };
+        struct guest_copy copy = { .paths = paths, .bytes_max = 1U << 20, .entries_max = 100 };
+
+        if (!mkdtemp(folder))
+                abort();
+        copy.destination = destination = xasprintf("%s/copy", folder);
+        if (in)
+                (void) guest_copy_in(fd, &copy, &err);
+        else
+                (void) guest_copy_out(fd, &copy, &err);
+        if (file_remove_tree(destination, &cleaning) < 0 || rmdir(folder) < 0)
+                abort();
+}
+
+static void hear_forward(int fd, bool listen)
+{
+        struct guest_listener listener = { 0 };
+        struct err err = { 0 };
+        unsigned port;
+        int pair[2];
+
+        if (listen) {
+                if (guest_listen(fd, "tcp:127.0.0.1:80", &listener, &err) == 0)
+                        while (guest_listener_next(&listener, &port, &err) == 1)
+                                ;
+                guest_listener_done(&listener);
+                return;
+        }
+        if (guest_dial(fd, "tcp:127.0.0.1:80", &err) < 0 || fd_unix_pair(pair) < 0)
+                return;
+        (void) shutdown(pair[1], SHUT_WR);
+        (void) guest_relay(fd, pair[0]);
+        (void) close(pair[0]);
+        (void) close(pair[1]);
+}
+
+static void hear_guest(const uint8_t *data, size_t size, enum way way)
+{
+        static const char *const argv[] = { "true", NULL };
+        char id[GUEST_ID_MAX];
         struct err err = { 0 };
         json_t *json = NULL;
-        int fd = feed(data, size);
+        scoped_close int fd = feed(data, size);
 
-        if (null < 0)
-                null = open("/dev/null", O_RDWR | O_CLOEXEC);
-        if (exec) {
-                struct guest_exec run = { .argv = argv,
-                                          .stdin_fd = FD_NONE,
-                                          .stdout_fd = null,
-                                          .stderr_fd = null,
-                                          .signal_fd = FD_NONE };
-
-                (void) guest_exec(fd, &run, &err);
-        } else if (guest_stats(fd, 1000, &json, &err) == 0) {
+        if (way == WAY_EXEC || way == WAY_SESSION)
+                hear_exec(fd, way == WAY_SESSION);
+        else if (way == WAY_COPY_OUT || way == WAY_COPY_IN)
+                hear_files(fd, way == WAY_COPY_IN);
+        else if (way == WAY_DIAL || way == WAY_LISTEN)
+                hear_forward(fd, way == WAY_LISTEN);
+        else if (way == WAY_DETACHED)
+                (void) guest_exec_detached(fd, &(struct guest_exec){ .argv = argv }, id, &err);
+        else if (guest_stats(fd, 1000, &json, &err) == 0)
                 json_decref(json);
-        }
-        (void) close(fd);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         if (size == 0)
                 return 0;
-        switch (data[0] % 4) {
+        switch (data[0] % (2 + N_WAYS)) {
         case 0:
                 decode_request(data + 1, size - 1);
                 break;
@@ -95,7 +166,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 read_channel(data + 1, size - 1);
                 break;
         default:
-                hear_guest(data + 1, size - 1, data[0] % 4 == 2);
+                hear_guest(data + 1, size - 1, (enum way)(data[0] % (2 + N_WAYS) - 2));
                 break;
         }
         return 0;

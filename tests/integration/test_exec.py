@@ -57,7 +57,52 @@ def test_a_command_whose_client_is_killed_gets_sighup(instance, shared_vm):
     assert process.stdout.readline() == b"up\n"
     process.send_signal(signal.SIGKILL)
     process.wait(10)
-    assert run(instance, shared_vm, "for i in $(seq 50); do [ -s /tmp/hup ] && break; sleep 0.1; done; cat /tmp/hup").stdout == "hup\n"
+    assert run(instance, shared_vm, "for i in $(seq 200); do [ -s /tmp/hup ] && break; sleep 0.1; done; cat /tmp/hup").stdout == "hup\n"
+
+
+def test_a_detached_command_outlives_everything_here(instance, shared_vm):
+    vm = shared_vm
+    ident = instance.banger("vm", "exec", "-d", "-w", "/var", "-e", "X=1", vm, "--", "sh", "-c",
+                            "echo $X $PWD; echo err >&2; while [ ! -e /tmp/go ]; do sleep 0.1; done; echo end; exit 5").stdout.strip()
+    attached = instance.popen("vm", "session", "attach", vm, ident, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert attached.stdout.readline() == b"1 /var\n"
+    instance.end_daemon(signal.SIGKILL)
+    attached.send_signal(signal.SIGKILL)
+    attached.wait(10)
+    shown = {s["id"]: s for s in instance.json("vm", "session", "list", vm)}
+    assert shown[ident]["state"] == "running" and "sh -c echo" in shown[ident]["command"]
+    letting_go = instance.popen("vm", "session", "attach", vm, ident, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert letting_go.stdout.readline() == b"1 /var\n"
+    letting_go.send_signal(signal.SIGINT)
+    assert b"the command goes on" in letting_go.communicate(timeout=20)[1] and letting_go.returncode == 130
+    waiting = instance.popen("vm", "session", "wait", vm, ident, stdout=subprocess.PIPE)
+    run(instance, vm, "touch /tmp/go")
+    assert waiting.wait(30) == 5 and waiting.stdout.read() == b""
+    for _ in range(2):  # kept after its end
+        done = instance.banger("vm", "session", "attach", vm, ident, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (5, "1 /var\nend\n", "err\n")
+    assert "exited 5" in instance.banger("vm", "session", "list", vm).stdout
+
+
+def test_detached_output_is_bounded_and_its_loss_told(instance, shared_vm):
+    ident = instance.banger("vm", "exec", "-d", shared_vm, "--", "sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' x; echo; echo last").stdout.strip()
+    assert instance.banger("vm", "session", "wait", shared_vm, ident, check=False).returncode == 0
+    done = instance.banger("vm", "session", "attach", shared_vm, ident)
+    assert done.stdout.endswith("x\nlast\n") and 900000 < len(done.stdout) <= 1 << 20 and "were dropped" in done.stderr
+
+
+def test_detached_commands_are_signalled_and_timed_and_named(instance, shared_vm):
+    vm = shared_vm
+    ident = instance.banger("vm", "exec", "-d", vm, "--", "sleep", "100").stdout.strip()
+    instance.banger("vm", "session", "kill", "--signal", "INT", vm, ident)
+    assert instance.banger("vm", "session", "wait", vm, ident, check=False).returncode == 130
+    ident = instance.banger("vm", "exec", "-d", "--timeout", "500ms", vm, "--", "sleep", "100").stdout.strip()
+    assert instance.banger("vm", "session", "wait", vm, ident, check=False).returncode == 124
+    for words, says in ((("exec", "-d", "-u", "none", vm, "--", "true"), "no user 'none'"), (("session", "attach", vm, "12345678"), "no session '12345678'"),
+                        (("session", "wait", vm, "../../etc"), "no session"), (("session", "kill", "--signal", "STOP", vm, ident), "is none of")):
+        done = instance.banger("vm", *words, check=False)
+        assert done.returncode == 1 and says in done.stderr, done.stderr
+    assert instance.banger("vm", "exec", "-d", vm, "--", "no-such-command").returncode == 0
 
 
 def test_64_sessions_at_once(instance, shared_vm):

@@ -12,8 +12,8 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "guest/agent/agent_serve.h"
-#include "guest/agent/agent_tar.h"
 #include "guest/client/guest_client.h"
+#include "tar/tar_unpack.h"
 #include "unit.h"
 
 #define MANY 10000
@@ -205,7 +205,7 @@ static int unpack(const struct text *archive, const char *folder, struct err *er
         struct tar_source source = { bytes_read, &bytes };
         scoped_close int root = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-        return tar_unpack(&source, root, err);
+        return tar_unpack(&source, &(struct tar_unpack){ .root_fd = root }, err);
 }
 
 static void nothing_is_made_outside(void **state)

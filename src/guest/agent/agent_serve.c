@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "guest/agent/agent_hold.h"
+#include "guest/agent/agent_keep.h"
 #include "guest/contract/guest_frame.h"
 
 #define REQUEST_TIMEOUT_MS 10000
@@ -27,7 +28,7 @@ static int answer(int fd, json_t *owned_json)
                                 clock_monotonic_ms() + REQUEST_TIMEOUT_MS);
 }
 
-static void refuse(int fd, const struct err *err)
+void agent_refuse(int fd, const struct err *err)
 {
         json_t *json = json_pack("{s:i, s:o}", "code", err->code, "message", json_string(err->message));
         scoped_free char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
@@ -65,9 +66,18 @@ static json_t *ask(const struct guest_request *request, struct err *err)
                 return agent_stats();
         case GUEST_OP_PORTS:
                 return agent_ports();
+        case GUEST_OP_SESSIONS:
+                return agent_sessions();
+        case GUEST_OP_SESSION_KILL:
+                return agent_session_kill(request, err) < 0 ? NULL : json_object();
         case GUEST_OP_EXEC:
         case GUEST_OP_TAR_IN:
         case GUEST_OP_TAR_OUT:
+        case GUEST_OP_COPY_IN:
+        case GUEST_OP_COPY_OUT:
+        case GUEST_OP_DIAL:
+        case GUEST_OP_LISTEN:
+        case GUEST_OP_ATTACH:
         case GUEST_N_OPS:
                 break;
         }
@@ -87,19 +97,50 @@ static int serve_ask(int fd, const struct guest_request *request, struct err *er
         return 0;
 }
 
+static bool is_tar(enum guest_op op)
+{
+        return op == GUEST_OP_TAR_IN || op == GUEST_OP_TAR_OUT || op == GUEST_OP_COPY_IN ||
+               op == GUEST_OP_COPY_OUT;
+}
+
 static int serve_tar(int fd, const struct guest_request *request, struct err *err)
 {
+        json_t *counts = NULL;
         int r;
 
-        if (!request->path)
+        if (request->op == GUEST_OP_COPY_OUT ? !request->argv : !request->path)
                 return err_set(err, EINVAL, "agent.tar", "a tar request without a path");
-        if (request->op == GUEST_OP_TAR_IN)
+        if (request->op == GUEST_OP_COPY_IN)
+                r = agent_copy_in(fd, request, &counts, err);
+        else if (request->op == GUEST_OP_COPY_OUT)
+                r = agent_copy_out(fd, request, &counts, err);
+        else if (request->op == GUEST_OP_TAR_IN)
                 r = agent_tar_in(fd, request->path, err);
         else
                 r = agent_tar_out(fd, request->path, err);
         if (r == 0)
-                (void) answer(fd, json_object());
+                (void) answer(fd, counts ? counts : json_object());
         return r;
+}
+
+static int serve_forward(int fd, const struct guest_request *request, struct err *err)
+{
+        if (!request->path)
+                return err_set(err, EINVAL, "agent.forward", "a request without an address");
+        return request->op == GUEST_OP_DIAL ? agent_dial(fd, request->path, err)
+                                            : agent_listen_for_host(fd, request->path, err);
+}
+
+/* All but exec. 1: the connection is another process's now. */
+static int serve_request(int fd, const struct guest_request *request, struct err *err)
+{
+        if (is_tar(request->op))
+                return serve_tar(fd, request, err);
+        if (request->op == GUEST_OP_DIAL || request->op == GUEST_OP_LISTEN)
+                return serve_forward(fd, request, err);
+        if (request->op == GUEST_OP_ATTACH)
+                return agent_attach(fd, request, err);
+        return serve_ask(fd, request, err);
 }
 
 static int receive_request(int fd, struct guest_request *request, struct err *err)
@@ -140,21 +181,20 @@ void agent_serve(int fd, void (*on_started)(void *), void *context)
         (void) signal(SIGCHLD, SIG_DFL);
         r = receive_request(fd, &request, &err);
         if (r == 0 && request.op == GUEST_OP_EXEC) {
-                r = agent_exec(fd, &request, on_started, context, &err);
+                r = request.detach ? agent_keep(fd, &request, on_started, context, &err)
+                                   : agent_exec(fd, &request, on_started, context, &err);
         } else if (r == 0) {
                 if (on_started)
                         on_started(context);
-                if (request.op == GUEST_OP_TAR_IN || request.op == GUEST_OP_TAR_OUT)
-                        r = serve_tar(fd, &request, &err);
-                else
-                        r = serve_ask(fd, &request, &err);
+                r = serve_request(fd, &request, &err);
         }
         if (r < 0) {
-                refuse(fd, &err);
+                agent_refuse(fd, &err);
                 if (on_started) /* once more at worst, which means nothing new */
                         on_started(context);
         }
-        linger(fd);
+        if (r <= 0)
+                linger(fd);
         if (request.op == GUEST_OP_EXEC)
                 agent_hold_end();
 }

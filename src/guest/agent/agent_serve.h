@@ -19,6 +19,9 @@
  */
 void agent_serve(int fd, void (*on_started)(void *), void *context);
 
+/* An ERROR frame. */
+void agent_refuse(int fd, const struct err *err);
+
 /* The requests. Each takes the decoded request; its error becomes an ERROR frame. */
 
 /* Runs the command and sends all of its frames, EXIT included. */
@@ -26,6 +29,13 @@ int agent_exec(int fd, const struct guest_request *request, void (*on_started)(v
                struct err *err);
 int agent_tar_in(int fd, const char *folder, struct err *err);
 int agent_tar_out(int fd, const char *path, struct err *err);
+/* Like these, but to and from where cp(1) would; relative paths begin at root's home. *ret_counts goes into the answer. */
+int agent_copy_in(int fd, const struct guest_request *request, json_t **ret_counts, struct err *err);
+int agent_copy_out(int fd, const struct guest_request *request, json_t **ret_counts, struct err *err);
+
+/* base/address.h's forms. They answer by themselves, and return when the forwarding is over. */
+int agent_dial(int fd, const char *address, struct err *err);
+int agent_listen_for_host(int fd, const char *address, struct err *err);
 
 /* The caller owns what these return; what the guest's kernel does not offer is left out. */
 json_t *agent_health(void);

@@ -8,7 +8,8 @@
 #include "guest/client/guest_client.h"
 #include "guest/client/guest_internal.h"
 
-#define CLOCK_TIMEOUT_MS 5000
+#define CLOCK_TIMEOUT_MS   5000
+#define SESSION_TIMEOUT_MS 30000
 
 static int ask(int fd, const struct guest_request *request, uint64_t timeout_ms, json_t **ret_answer,
                struct err *err)
@@ -80,4 +81,44 @@ int guest_ports(int fd, uint64_t timeout_ms, json_t **ret_ports, struct err *err
         struct guest_request request = { .op = GUEST_OP_PORTS };
 
         return ask(fd, &request, timeout_ms, ret_ports, err);
+}
+
+int guest_sessions(int fd, json_t **ret_sessions, struct err *err)
+{
+        struct guest_request request = { .op = GUEST_OP_SESSIONS };
+
+        return ask(fd, &request, SESSION_TIMEOUT_MS, ret_sessions, err);
+}
+
+int guest_session_kill(int fd, const char *id, int signal, struct err *err)
+{
+        struct guest_request request = { .op = GUEST_OP_SESSION_KILL,
+                                         .path = id,
+                                         .signal = (uint8_t) signal };
+
+        return ask(fd, &request, SESSION_TIMEOUT_MS, NULL, err);
+}
+
+/* An id goes into messages and onto command lines: it is what ids are, or the guest does not keep to the protocol. */
+int guest_exec_detached(int fd, const struct guest_exec *exec, char ret_id[GUEST_ID_MAX], struct err *err)
+{
+        struct guest_request request = { .op = GUEST_OP_EXEC,
+                                         .detach = true,
+                                         .login_shell = exec->login_shell,
+                                         .timeout_ms = exec->timeout_ms,
+                                         .user = exec->user,
+                                         .path = exec->folder,
+                                         .argv = exec->argv,
+                                         .env = exec->env };
+        json_auto_t *answer = NULL;
+        const char *id;
+        int r = ask(fd, &request, SESSION_TIMEOUT_MS, &answer, err);
+
+        if (r < 0)
+                return r;
+        id = json_text(answer, "id");
+        if (!*id || strlen(id) >= GUEST_ID_MAX || strspn(id, "0123456789abcdef") != strlen(id))
+                return guest_transport_error(-EBADMSG, "guest.exec", "start a command in the guest", err);
+        memcpy(ret_id, id, strlen(id) + 1);
+        return 0;
 }

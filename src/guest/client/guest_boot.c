@@ -200,9 +200,14 @@ int guest_accept_boot(int listener, int stop_fd, const struct guest_config *conf
  */
 int guest_connect_on(int fd, uint64_t timeout_ms, struct err *err)
 {
+        return guest_connect_port_on(fd, GUEST_AGENT_PORT, timeout_ms, err);
+}
+
+int guest_connect_port_on(int fd, unsigned port, uint64_t timeout_ms, struct err *err)
+{
         uint64_t deadline_ms = clock_monotonic_ms() + timeout_ms;
         char line[OK_LINE_MAX];
-        int n = snprintf(line, sizeof(line), "CONNECT %u\n", GUEST_AGENT_PORT), r;
+        int n = snprintf(line, sizeof(line), "CONNECT %u\n", port), r;
 
         r = fd_write_full(fd, line, (size_t) n);
         if (r < 0)

@@ -49,6 +49,8 @@ int guest_accept_boot(int listener, int stop_fd, const struct guest_config *conf
 int guest_connect(const char *vsock_uds, uint64_t timeout_ms, struct err *err);
 /* The same on a descriptor connected to the VM's vsock socket on which nothing has been said (borrowed). */
 int guest_connect_on(int fd, uint64_t timeout_ms, struct err *err);
+/* To another vsock port of the guest than its agent's. */
+int guest_connect_port_on(int fd, unsigned port, uint64_t timeout_ms, struct err *err);
 
 /* All below take a fresh descriptor of guest_connect, use it up and leave it to the caller to close. */
 
@@ -63,6 +65,11 @@ enum guest_timeout {
 #define GUEST_TIMEOUT_STATUS 124 /* timeout(1) */
 
 struct guest_exec {
+        const char *
+                session; /* attach to this one instead of starting a command; input and timeout are not used */
+        bool quiet;      /* with a session: its end only */
+        bool *ret_detached; /* with a session: a signal ended this, the command goes on; NULL: not asked */
+        uint64_t *ret_lost; /* with a session: bytes of output that were dropped before; NULL: not asked */
         const char *const *argv; /* NULL-terminated; NULL: root's login shell */
         const char *const *env;  /* "K=V", added to the login environment; NULL-terminated, may be NULL */
         const char *folder;      /* NULL: the user's home */
@@ -82,6 +89,14 @@ struct guest_exec {
  * (ECONNRESET: the VM went away). A timeout ends this, too, when the guest is deaf or an output is not read any more.
  */
 int guest_exec(int fd, const struct guest_exec *exec, struct err *err);
+
+/* Starts the command for whoever attaches; its id is ret_id. Descriptors, terminal and signals are not used. */
+#define GUEST_ID_MAX 17
+int guest_exec_detached(int fd, const struct guest_exec *exec, char ret_id[GUEST_ID_MAX], struct err *err);
+/* {"sessions": [{id, command, state, status, started_ns, ended_ns, lost_bytes}]}; the caller owns it. */
+int guest_sessions(int fd, json_t **ret_sessions, struct err *err);
+/* ENOENT: there is none of that id. */
+int guest_session_kill(int fd, const char *id, int signal, struct err *err);
 
 /* The agent unpacks a tar stream (ustar, pax) read from tar_fd below folder, made when missing. */
 int guest_tar_in(int fd, const char *folder, int tar_fd, struct err *err);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "guest/client/guest_client.h"
 #include "guest/client/guest_internal.h"
 #include "guest/contract/guest_channel.h"
@@ -37,7 +38,7 @@ struct relay {
         struct output out[2]; /* stdout, stderr */
         uint32_t stdin_credit;
         bool stdin_ended;
-        bool exited, abandoned;
+        bool exited, abandoned, answered;
         int status;
         uint64_t deadline_ms; /* UINT64_MAX: none */
         enum guest_timeout timeout;
@@ -142,7 +143,7 @@ static int take_exit(struct relay *relay, const struct guest_frame *frame)
         enum guest_end end = frame->body[0];
 
         if (end >= GUEST_N_ENDS || (end == GUEST_END_KILLED && frame->body[1] > 127) ||
-            (end == GUEST_END_TIMEOUT && relay->exec->timeout_ms == 0))
+            (end == GUEST_END_TIMEOUT && relay->exec->timeout_ms == 0 && !relay->exec->session))
                 return -EBADMSG;
         relay->exited = true;
         relay->status = end == GUEST_END_KILLED ? 128 + frame->body[1] : frame->body[1];
@@ -154,12 +155,26 @@ static int take_exit(struct relay *relay, const struct guest_frame *frame)
         return 0;
 }
 
+static int take_attached(struct relay *relay, const struct guest_frame *frame, struct err *err)
+{
+        json_t *json = NULL;
+        int r = json_parse((const char *) frame->body, frame->n, "the guest's answer", &json, err);
+
+        if (r == 0 && relay->exec->ret_lost)
+                *relay->exec->ret_lost = json_u64(json, "lost", 0);
+        json_decref(json);
+        relay->answered = true;
+        return r;
+}
+
 static int take_frame(struct relay *relay, const struct guest_frame *frame, struct err *err)
 {
         int r = -EBADMSG;
 
         if (frame->type == GUEST_FRAME_ERROR)
                 return guest_error_take(frame, OP_EXEC, err);
+        if (frame->type == GUEST_FRAME_ANSWER && relay->exec->session && !relay->answered)
+                return take_attached(relay, frame, err);
         if (frame->type == GUEST_FRAME_STDOUT)
                 r = output_take(relay, &relay->out[0], frame);
         else if (frame->type == GUEST_FRAME_STDERR)
@@ -231,7 +246,12 @@ static void send_signal(struct relay *relay)
         number = (uint8_t) info.ssi_signo;
         if (info.ssi_signo == SIGWINCH)
                 send_size(relay);
-        else if (relay->exited)
+        else if (relay->exec->session) {
+                relay->abandoned = true;
+                relay->status = 128 + number;
+                if (relay->exec->ret_detached)
+                        *relay->exec->ret_detached = !relay->exited;
+        } else if (relay->exited)
                 relay->abandoned = true; /* only our own reader keeps us: let go */
         else
                 guest_channel_queue(&relay->channel, GUEST_FRAME_SIGNAL, &number, 1);
@@ -325,12 +345,13 @@ static int relay_start(struct relay *relay, int fd, struct err *err)
         scoped_free char *term = NULL;
         scoped_free const char **env = environment(exec, &term);
         struct guest_request request = {
-                .op = GUEST_OP_EXEC,
+                .op = exec->session ? GUEST_OP_ATTACH : GUEST_OP_EXEC,
+                .quiet = exec->quiet,
                 .login_shell = exec->login_shell,
                 .terminal = exec->terminal,
                 .rows = (uint16_t) exec->rows,
                 .columns = (uint16_t) exec->columns,
-                .path = exec->folder,
+                .path = exec->session ? exec->session : exec->folder,
                 .user = exec->user,
                 .timeout_ms = exec->timeout_ms,
                 .argv = exec->argv,
@@ -346,7 +367,8 @@ static int relay_start(struct relay *relay, int fd, struct err *err)
         output_init(&relay->out[0], exec->stdout_fd);
         output_init(&relay->out[1], exec->stderr_fd);
         relay->stdin_credit = GUEST_WINDOW;
-        if (exec->stdin_fd < 0)
+        relay->stdin_ended = exec->session != NULL;
+        if (exec->stdin_fd < 0 && !exec->session)
                 send_stdin(relay);
         r = guest_channel_flush(&relay->channel);
         return r < 0 ? guest_transport_error(r, OP_EXEC, WHAT, err) : 0;

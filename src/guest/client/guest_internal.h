@@ -14,3 +14,6 @@
 int guest_error_take(const struct guest_frame *frame, const char *op, struct err *err);
 /* -code of base or contract, told with what was being done. ENODATA, ECONNRESET and EPIPE become ECONNRESET. */
 int guest_transport_error(int r, const char *op, const char *what, struct err *err);
+/* A tar stream of tar_fd for a request that takes one, and the stream of one that gives it. */
+int guest_tar_send(int fd, const struct guest_request *request, int tar_fd, struct err *err);
+int guest_tar_fetch(int fd, const struct guest_request *request, int tar_fd, struct err *err);

@@ -16,11 +16,10 @@ static inline void guest_channel_done_at_scope_end(struct guest_channel *channel
         guest_channel_done(channel);
 }
 
-static int start(struct guest_channel *channel, enum guest_op op, const char *path, struct err *err)
+static int start(struct guest_channel *channel, const struct guest_request *request, struct err *err)
 {
-        struct guest_request request = { .op = op, .path = path };
         scoped_text struct text body = { 0 };
-        int r = guest_request_encode(&request, &body, err);
+        int r = guest_request_encode(request, &body, err);
 
         if (r == 0)
                 guest_channel_queue(channel, GUEST_FRAME_REQUEST, body.s, body.n);
@@ -88,25 +87,38 @@ static int tar_in_step(struct guest_channel *channel, int tar_fd, bool *ended, s
         return r;
 }
 
-int guest_tar_in(int fd, const char *folder, int tar_fd, struct err *err)
+int guest_tar_send(int fd, const struct guest_request *request, int tar_fd, struct err *err)
 {
         scoped(guest_channel_done) struct guest_channel channel;
         bool ended = false;
         int r;
 
         guest_channel_init(&channel, fd);
-        r = start(&channel, GUEST_OP_TAR_IN, folder, err);
+        r = start(&channel, request, err);
         while (r == 0)
                 r = tar_in_step(&channel, tar_fd, &ended, err);
         return r < 0 ? r : 0;
 }
 
+int guest_tar_in(int fd, const char *folder, int tar_fd, struct err *err)
+{
+        const struct guest_request request = { .op = GUEST_OP_TAR_IN, .path = folder };
+
+        return guest_tar_send(fd, &request, tar_fd, err);
+}
+
 int guest_tar_out(int fd, const char *path, int tar_fd, struct err *err)
 {
-        struct guest_request request = { .op = GUEST_OP_TAR_OUT, .path = path };
+        const struct guest_request request = { .op = GUEST_OP_TAR_OUT, .path = path };
+
+        return guest_tar_fetch(fd, &request, tar_fd, err);
+}
+
+int guest_tar_fetch(int fd, const struct guest_request *request, int tar_fd, struct err *err)
+{
         scoped_text struct text body = { 0 };
         bool ended = false;
-        int r = guest_request_encode(&request, &body, err);
+        int r = guest_request_encode(request, &body, err);
 
         if (r < 0)
                 return r;

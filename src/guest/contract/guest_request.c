@@ -8,9 +8,14 @@
 #include "guest/contract/guest_frame.h"
 
 static const char *const op_names[] = {
-        [GUEST_OP_EXEC] = "exec",     [GUEST_OP_TAR_IN] = "tar_in",       [GUEST_OP_TAR_OUT] = "tar_out",
-        [GUEST_OP_SYNC] = "sync",     [GUEST_OP_POWER_OFF] = "power_off", [GUEST_OP_SET_CLOCK] = "set_clock",
-        [GUEST_OP_HEALTH] = "health", [GUEST_OP_STATS] = "stats",         [GUEST_OP_PORTS] = "ports",
+        [GUEST_OP_EXEC] = "exec",           [GUEST_OP_TAR_IN] = "tar_in",
+        [GUEST_OP_TAR_OUT] = "tar_out",     [GUEST_OP_SYNC] = "sync",
+        [GUEST_OP_POWER_OFF] = "power_off", [GUEST_OP_SET_CLOCK] = "set_clock",
+        [GUEST_OP_HEALTH] = "health",       [GUEST_OP_STATS] = "stats",
+        [GUEST_OP_PORTS] = "ports",         [GUEST_OP_COPY_IN] = "copy_in",
+        [GUEST_OP_COPY_OUT] = "copy_out",   [GUEST_OP_DIAL] = "dial",
+        [GUEST_OP_LISTEN] = "listen",       [GUEST_OP_SESSIONS] = "sessions",
+        [GUEST_OP_ATTACH] = "attach",       [GUEST_OP_SESSION_KILL] = "session_kill",
 };
 static_assert(sizeof(op_names) / sizeof(op_names[0]) == GUEST_N_OPS, "a name for every request");
 
@@ -29,6 +34,30 @@ static void append_all(struct text *body, const char *const *strings)
                 text_append_bytes(body, *strings, strlen(*strings) + 1);
 }
 
+/* Those that are seldom set, in neither form known to agents of before. */
+static void add_flags(json_t *json, const struct guest_request *request)
+{
+        const struct {
+                const char *key;
+                bool is_set;
+        } flags[] = {
+                {"user",    request->user != NULL},
+                { "into",   request->into        },
+                { "follow", request->follow      },
+                { "detach", request->detach      },
+                { "quiet",  request->quiet       },
+        };
+
+        for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
+                if (flags[i].is_set)
+                        (void) json_object_set_new(json, flags[i].key, json_true());
+        if (request->timeout_ms > 0)
+                (void) json_object_set_new(json, "timeout_ms",
+                                           json_integer((json_int_t) request->timeout_ms));
+        if (request->signal > 0)
+                (void) json_object_set_new(json, "signal", json_integer(request->signal));
+}
+
 /* The caller owns it. */
 static char *head_dump(const struct guest_request *request, json_int_t n_argv, json_int_t n_env)
 {
@@ -39,11 +68,7 @@ static char *head_dump(const struct guest_request *request, json_int_t n_argv, j
                                  request->path != NULL, "n_argv", n_argv, "n_env", n_env);
         char *head;
 
-        if (request->timeout_ms > 0)
-                (void) json_object_set_new(json, "timeout_ms",
-                                           json_integer((json_int_t) request->timeout_ms));
-        if (request->user)
-                (void) json_object_set_new(json, "user", json_true());
+        add_flags(json, request);
         head = json ? json_dumps(json, JSON_COMPACT) : NULL;
         json_decref(json);
         return head;
@@ -108,12 +133,18 @@ static int decode_head(const json_t *json, struct guest_request *request)
 
         while (request->op < GUEST_N_OPS && strcmp(op_names[request->op], name) != 0)
                 request->op++;
-        if (request->op == GUEST_N_OPS || rows > UINT16_MAX || columns > UINT16_MAX)
+        if (request->op == GUEST_N_OPS || rows > UINT16_MAX || columns > UINT16_MAX ||
+            json_u64(json, "signal", 0) > UINT8_MAX)
                 return -EBADMSG;
         request->real_ns = json_u64(json, "real_ns", 0);
         request->timeout_ms = json_u64(json, "timeout_ms", 0);
         request->login_shell = json_flag(json, "login_shell");
         request->terminal = json_flag(json, "terminal");
+        request->into = json_flag(json, "into");
+        request->follow = json_flag(json, "follow");
+        request->detach = json_flag(json, "detach");
+        request->quiet = json_flag(json, "quiet");
+        request->signal = (uint8_t) json_u64(json, "signal", 0);
         request->rows = (uint16_t) rows;
         request->columns = (uint16_t) columns;
         return 0;

@@ -17,6 +17,13 @@ enum guest_op {
         GUEST_OP_HEALTH,
         GUEST_OP_STATS,
         GUEST_OP_PORTS,
+        GUEST_OP_COPY_IN,
+        GUEST_OP_COPY_OUT,
+        GUEST_OP_DIAL,
+        GUEST_OP_LISTEN,
+        GUEST_OP_SESSIONS,
+        GUEST_OP_ATTACH,
+        GUEST_OP_SESSION_KILL,
         GUEST_N_OPS
 };
 
@@ -27,12 +34,20 @@ struct guest_request {
         uint64_t real_ns;    /* set clock: since 1970 */
         uint64_t timeout_ms; /* exec: after which it and what it started are ended; 0: never */
         bool login_shell, terminal;
-        uint16_t rows, columns;  /* with terminal; 0: unknown */
-        const char *user;        /* exec: "name", "uid", "name:group"; NULL: root */
-        const char *path;        /* exec: folder, may be NULL; tar in: folder; tar out: what to pack */
-        const char *const *argv; /* NULL-terminated; NULL: the login shell */
-        const char *const *env;  /* "K=V", NULL-terminated; NULL: none */
-        char *owned_strings;     /* after decode: what the pointers above point into */
+        uint16_t rows, columns; /* with terminal; 0: unknown */
+        const char *user;       /* exec: "name", "uid", "name:group"; NULL: root */
+        bool detach;            /* exec: answer with an id, and run it for whoever attaches */
+        bool quiet;             /* attach: the end only */
+        uint8_t signal;         /* session kill */
+        bool into;              /* copy in: path must be a folder */
+        bool follow;            /* copy out: symbolic links among what is named */
+        const char *
+                path; /* exec: folder, may be NULL; tar in: folder; tar out: what to pack; copy in: destination;
+                             dial, listen: base/address.h; attach, session kill: id */
+        const char *const
+                *argv; /* NULL-terminated; NULL: the login shell; copy out: patterns of what to pack */
+        const char *const *env; /* "K=V", NULL-terminated; NULL: none */
+        char *owned_strings;    /* after decode: what the pointers above point into */
         const char **owned_argv, **owned_env;
 };
 

@@ -2,7 +2,7 @@
  * A header is one block of text fields (POSIX.1-2017 pax, "ustar Interchange Format"). Extended headers before it say
  * what those fields cannot hold: pax ones ("x") as records "<length> <key>=<value>\n", GNU ones ("L", "K") as a bare name.
  */
-#include "guest/agent/agent_tar_header.h"
+#include "tar/tar_header.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -10,7 +10,8 @@
 
 #include "base/text.h"
 
-#define OP_TAR "agent.tar"
+#define OP_TAR       "tar.read"
+#define XATTR_PREFIX "SCHILY.xattr." /* star(1), as GNU tar and libarchive write it */
 #define EXTENDED_MAX \
         16 /* extended headers before one entry: more than that is not an archive somebody made */
 #define NS_DIGITS 9
@@ -25,7 +26,8 @@ _Static_assert(sizeof(struct header) == TAR_BLOCK, "a header is a block");
 
 /* What extended headers have said about the entry that follows. */
 struct extended {
-        bool has_path, has_link, has_size, has_mtime;
+        bool has_path, has_link, has_size, has_mtime, has_sparse_name, has_real_size;
+        uint64_t sparse_major, sparse_minor; /* UINT64_MAX: not said */
 };
 
 static int malformed(const char *what, struct err *err)
@@ -112,13 +114,47 @@ static int set_name(char out[TAR_PATH_MAX], const char *value, size_t n)
         return 0;
 }
 
+static int take_xattr(const char *name, const char *value, size_t n, struct tar_entry *entry)
+{
+        uint32_t length = (uint32_t) n;
+
+        /* others need rights that neither side has, or would give rights that nobody meant to give (capabilities) */
+        if (!text_starts_with(name, "user."))
+                return 0;
+        if (entry->xattrs.n + strlen(name) + 1 + sizeof(length) + n > TAR_XATTRS_MAX)
+                return -EBADMSG;
+        text_append_bytes(&entry->xattrs, name, strlen(name) + 1);
+        text_append_bytes(&entry->xattrs, &length, sizeof(length));
+        text_append_bytes(&entry->xattrs, value, n);
+        return 0;
+}
+
+/* GNU tar manual, "PAX Format, Version 1.0". */
+static int take_sparse(const char *key, const char *value, size_t n, struct tar_entry *entry,
+                       struct extended *extended)
+{
+        if (strcmp(key, "major") == 0)
+                return text_parse_u64(value, UINT32_MAX, &extended->sparse_major) < 0 ? -EBADMSG : 0;
+        if (strcmp(key, "minor") == 0)
+                return text_parse_u64(value, UINT32_MAX, &extended->sparse_minor) < 0 ? -EBADMSG : 0;
+        if (strcmp(key, "realsize") == 0) {
+                extended->has_real_size = true;
+                return text_parse_u64(value, INT64_MAX, &entry->real_size) < 0 ? -EBADMSG : 0;
+        }
+        if (strcmp(key, "name") == 0) {
+                extended->has_path = extended->has_sparse_name = true;
+                return set_name(entry->path, value, n);
+        }
+        return -ENOTSUP; /* the forms 0.0 and 0.1 */
+}
+
 /* One record's value is NUL-terminated at value[n]. */
 static int take_record(const char *key, const char *value, size_t n, struct tar_entry *entry,
                        struct extended *extended)
 {
         if (strcmp(key, "path") == 0) {
                 extended->has_path = true;
-                return set_name(entry->path, value, n);
+                return extended->has_sparse_name ? 0 : set_name(entry->path, value, n);
         }
         if (strcmp(key, "linkpath") == 0) {
                 extended->has_link = true;
@@ -133,8 +169,10 @@ static int take_record(const char *key, const char *value, size_t n, struct tar_
                 return parse_time(value, &entry->mtime);
         }
         if (text_starts_with(key, "GNU.sparse."))
-                return -ENOTSUP;
-        return 0; /* owners, access times, attributes: the guest's root owns what it gets */
+                return take_sparse(key + strlen("GNU.sparse."), value, n, entry, extended);
+        if (text_starts_with(key, XATTR_PREFIX))
+                return take_xattr(key + strlen(XATTR_PREFIX), value, n, entry);
+        return 0; /* owners, access times: what arrives belongs to whoever unpacks */
 }
 
 static int parse_pax(char *text, size_t n, struct tar_entry *entry, struct extended *extended)
@@ -249,6 +287,17 @@ static int take_type(uint8_t type, struct tar_entry *entry)
         return 0;
 }
 
+static int check_sparse(const struct extended *extended, struct tar_entry *entry)
+{
+        if (extended->sparse_major == UINT64_MAX && extended->sparse_minor == UINT64_MAX)
+                return extended->has_sparse_name || extended->has_real_size ? -ENOTSUP : 0;
+        if (extended->sparse_major != 1 || extended->sparse_minor != 0 || !extended->has_real_size ||
+            entry->type != TAR_FILE)
+                return -ENOTSUP;
+        entry->sparse = true;
+        return 0;
+}
+
 static int take_fields(const struct header *header, struct tar_entry *entry, const struct extended *extended)
 {
         uint64_t mode, size, mtime;
@@ -275,7 +324,8 @@ static int take_fields(const struct header *header, struct tar_entry *entry, con
         }
         if (entry->size > INT64_MAX)
                 return -EBADMSG;
-        return take_type(header->type, entry);
+        r = take_type(header->type, entry);
+        return r < 0 ? r : check_sparse(extended, entry);
 }
 
 static bool is_empty(const uint8_t *block)
@@ -303,12 +353,20 @@ static int read_header(const struct tar_source *source, struct header *header, s
         return 1;
 }
 
+void tar_entry_done(struct tar_entry *entry)
+{
+        text_done(&entry->xattrs);
+        entry->path[0] = entry->link[0] = '\0';
+        entry->sparse = false;
+        entry->real_size = 0;
+}
+
 int tar_next(const struct tar_source *source, struct tar_entry *ret_entry, struct err *err)
 {
-        struct extended extended = { 0 };
+        struct extended extended = { .sparse_major = UINT64_MAX, .sparse_minor = UINT64_MAX };
         struct header header;
 
-        ret_entry->path[0] = ret_entry->link[0] = '\0';
+        tar_entry_done(ret_entry);
         for (int i = 0; i < EXTENDED_MAX; i++) {
                 uint64_t size;
                 int r = read_header(source, &header, err);
@@ -318,9 +376,11 @@ int tar_next(const struct tar_source *source, struct tar_entry *ret_entry, struc
                 if (header.type != 'x' && header.type != 'g' && header.type != 'L' && header.type != 'K') {
                         r = take_fields(&header, ret_entry, &extended);
                         if (r == -ENOTSUP)
-                                return err_set(err, ENOTSUP, OP_TAR,
-                                               "'%.200s' is neither file, folder, link nor pipe",
-                                               ret_entry->path);
+                                return err_set(
+                                        err, ENOTSUP, OP_TAR,
+                                        "'%.200s' is neither file, folder, link nor pipe, or a file in "
+                                        "an old sparse form",
+                                        ret_entry->path);
                         return r < 0 ? malformed("a header's fields", err) : 1;
                 }
                 r = parse_number(header.size, sizeof(header.size), &size);
@@ -328,7 +388,7 @@ int tar_next(const struct tar_source *source, struct tar_entry *ret_entry, struc
                         r = read_extended(source, header.type, size, ret_entry, &extended);
                 if (r == -ENOTSUP)
                         return err_set(err, ENOTSUP, OP_TAR,
-                                       "sparse files in a tar stream are not supported");
+                                       "a sparse file in a form before GNU's 1.0 is not supported");
                 if (r < 0)
                         return malformed("an extended header", err);
         }

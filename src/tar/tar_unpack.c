@@ -1,16 +1,23 @@
+#include "tar/tar_unpack.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/text.h"
-#include "guest/agent/agent_tar.h"
+#include "tar/tar_place.h"
+#include "tar/tar_sparse.h"
 
-#define OP_TAR      "agent.tar"
+#define OP_TAR      "tar.unpack"
 #define FOLDERS_MAX (1U << 20) /* folders of one archive whose times are set at the end */
 #define DEPTH_MAX   512
 
@@ -23,8 +30,11 @@ struct late_folder {
 
 struct unpacking {
         const struct tar_source *source;
-        int root_fd;   /* borrowed */
-        int parent_fd; /* owned; the folder of the last entry, for the next one in it */
+        struct tar_unpack *options;
+        struct tar_place place;
+        int root_fd;        /* borrowed from one of the two */
+        char temporary[40]; /* the name of a file that is not whole yet */
+        int parent_fd;      /* owned; the folder of the last entry, for the next one in it */
         char parent[TAR_PATH_MAX];
         bool is_root;
         struct late_folder *late; /* owned */
@@ -125,8 +135,16 @@ static int enter_parent(struct unpacking *unpacking, const char *path, const cha
         return fd;
 }
 
-static int copy_content(const struct tar_source *source, int fd, uint64_t size)
+static void tell(struct unpacking *unpacking, uint64_t n)
 {
+        unpacking->options->counts.n_bytes += n;
+        if (unpacking->options->moved)
+                unpacking->options->moved(unpacking->options->context, &unpacking->options->counts);
+}
+
+static int copy_piece(struct unpacking *unpacking, int fd, uint64_t size)
+{
+        const struct tar_source *source = unpacking->source;
         uint8_t buffer[65536];
 
         for (uint64_t left = size; left > 0;) {
@@ -139,35 +157,108 @@ static int copy_content(const struct tar_source *source, int fd, uint64_t size)
                 if (r < 0)
                         return r;
                 left -= n;
+                tell(unpacking, n);
         }
-        if (tar_padding(size) == 0)
-                return 0;
-        /* An archive may be cut behind its last byte of content. */
-        int r = source->read(source->context, buffer, tar_padding(size));
+        return 0;
+}
 
+static int copy_sparse(struct unpacking *unpacking, int fd, const struct tar_entry *entry)
+{
+        scoped(tar_map_done) struct tar_map map = { 0 };
+        uint64_t n_read;
+        int r = tar_map_read(unpacking->source, entry, &map, &n_read);
+
+        for (size_t i = 0; r == 0 && i < map.n; i++)
+                r = lseek(fd, (off_t) map.pieces[i].offset, SEEK_SET) < 0
+                            ? -errno
+                            : copy_piece(unpacking, fd, map.pieces[i].n);
+        if (r == 0 && ftruncate(fd, (off_t) entry->real_size) < 0)
+                r = -errno;
+        return r;
+}
+
+static int copy_content(struct unpacking *unpacking, int fd, const struct tar_entry *entry)
+{
+        const struct tar_source *source = unpacking->source;
+        char padding[TAR_BLOCK];
+        int r;
+
+        if (unpacking->options->bytes_max > 0 &&
+            (entry->size > unpacking->options->bytes_max ||
+             unpacking->options->counts.n_bytes > unpacking->options->bytes_max - entry->size))
+                return -EFBIG;
+        r = entry->sparse ? copy_sparse(unpacking, fd, entry) : copy_piece(unpacking, fd, entry->size);
+        if (r < 0 || tar_padding(entry->size) == 0)
+                return r;
+        /* An archive may be cut behind its last byte of content. */
+        r = source->read(source->context, padding, tar_padding(entry->size));
         return r == -ENODATA ? 0 : r;
 }
 
-static int unpack_file(struct unpacking *unpacking, int at, const char *name, const struct tar_entry *entry)
+/* A file system without them loses them, as cp(1) has it. */
+static int set_xattrs(int fd, const struct tar_entry *entry)
+{
+        const char *at = entry->xattrs.s, *end = at + entry->xattrs.n;
+
+        while (at < end) {
+                const char *name = at;
+                uint32_t n;
+
+                at += strlen(name) + 1;
+                memcpy(&n, at, sizeof(n));
+                at += sizeof(n);
+                if (fsetxattr(fd, name, at, n, 0) < 0 && errno != ENOTSUP && errno != EPERM)
+                        return -errno;
+                at += n;
+        }
+        return 0;
+}
+
+static mode_t allowed_mode(const struct unpacking *unpacking, mode_t mode)
+{
+        if (unpacking->options->guarded)
+                return mode & 0777;
+        return unpacking->options->drop_set_id ? mode & 01777 : mode;
+}
+
+static int fill_file(struct unpacking *unpacking, int fd, const struct tar_entry *entry)
 {
         const struct timespec times[2] = { { .tv_nsec = UTIME_NOW }, entry->mtime };
-        scoped_close int fd = openat(at, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        int r = copy_content(unpacking, fd, entry);
+
+        if (r == 0 && entry->xattrs.n > 0)
+                r = set_xattrs(fd, entry);
+        if (r < 0)
+                return r;
+        /* the folder's set-group-ID bit may have decided otherwise */
+        if (unpacking->is_root && !unpacking->options->guarded && fchown(fd, 0, 0) < 0)
+                return -errno;
+        return fchmod(fd, allowed_mode(unpacking, entry->mode)) < 0 || futimens(fd, times) < 0 ? -errno : 0;
+}
+
+/*
+ * Under its own name at once where nothing has that, which is quicker; else under another one that then replaces what is
+ * there. Either way a file that could not be finished is gone.
+ */
+static int unpack_file(struct unpacking *unpacking, int at, const char *name, const struct tar_entry *entry)
+{
+        const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+        const char *made = unpacking->options->guarded ? unpacking->temporary : name;
+        scoped_close int fd = openat(at, made, flags, 0600);
         int r;
 
-        if (fd < 0 && errno == EEXIST) {
-                if (unlinkat(at, name, 0) < 0)
-                        return -errno;
-                fd = openat(at, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (fd < 0 && errno == EEXIST && made == name) {
+                made = unpacking->temporary;
+                fd = openat(at, made, flags, 0600);
         }
         if (fd < 0)
                 return -errno;
-        r = copy_content(unpacking->source, fd, entry->size);
+        r = fill_file(unpacking, fd, entry);
+        if (r == 0 && made != name && renameat(at, made, at, name) < 0)
+                r = -errno;
         if (r < 0)
-                return r;
-        if (unpacking->is_root &&
-            fchown(fd, 0, 0) < 0) /* the folder's set-group-ID bit may have decided otherwise */
-                return -errno;
-        return fchmod(fd, entry->mode) < 0 || futimens(fd, times) < 0 ? -errno : 0;
+                (void) unlinkat(at, made, 0);
+        return r;
 }
 
 static int unpack_folder(struct unpacking *unpacking, int at, const char *name, const struct tar_entry *entry)
@@ -202,6 +293,8 @@ static int unpack_hard_link(struct unpacking *unpacking, int at, const char *nam
         const char *slash, *target;
         int r = normalize(entry->link);
 
+        if (r == 0 && unpacking->options->destination)
+                r = tar_place_name(&unpacking->place, entry->link);
         if (r < 0 || entry->link[0] == '\0')
                 return -EINVAL;
         slash = strrchr(entry->link, '/');
@@ -230,10 +323,23 @@ static int unpack_symlink(int at, const char *name, const struct tar_entry *entr
         return utimensat(at, name, times, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 }
 
+/* Its name, and its place where one was asked for. */
+static int prepare_entry(struct unpacking *unpacking, struct tar_entry *entry)
+{
+        const struct tar_unpack *options = unpacking->options;
+        int r = normalize(entry->path);
+
+        if (r < 0)
+                return r;
+        if (options->entries_max > 0 && options->counts.n_entries == options->entries_max)
+                return -EFBIG;
+        return options->destination ? tar_place_name(&unpacking->place, entry->path) : 0;
+}
+
 static int unpack_entry(struct unpacking *unpacking, struct tar_entry *entry)
 {
         const char *name;
-        int r = normalize(entry->path), at;
+        int r = prepare_entry(unpacking, entry), at;
 
         if (r < 0)
                 return r;
@@ -242,6 +348,7 @@ static int unpack_entry(struct unpacking *unpacking, struct tar_entry *entry)
         at = enter_parent(unpacking, entry->path, &name);
         if (at < 0)
                 return at;
+        unpacking->options->counts.n_entries++;
         switch (entry->type) {
         case TAR_FILE:
                 return unpack_file(unpacking, at, name, entry);
@@ -252,6 +359,10 @@ static int unpack_entry(struct unpacking *unpacking, struct tar_entry *entry)
         case TAR_SYMLINK:
                 return unpack_symlink(at, name, entry);
         case TAR_FIFO:
+                if (unpacking->options->guarded) {
+                        unpacking->options->counts.n_skipped++;
+                        return 0;
+                }
                 return mkfifoat(at, name, entry->mode) < 0 && errno != EEXIST ? -errno : 0;
         }
         return -EINVAL;
@@ -268,8 +379,8 @@ static int finish_folders(struct unpacking *unpacking, struct err *err)
 
                 if (fd < 0)
                         continue;
-                if ((unpacking->is_root && fchown(fd, 0, 0) < 0) || fchmod(fd, late->mode) < 0 ||
-                    futimens(fd, times) < 0)
+                if ((unpacking->is_root && !unpacking->options->guarded && fchown(fd, 0, 0) < 0) ||
+                    fchmod(fd, allowed_mode(unpacking, late->mode)) < 0 || futimens(fd, times) < 0)
                         return failed(-errno, "set mode and time of", path, err);
         }
         return 0;
@@ -282,6 +393,7 @@ static void unpacking_done(struct unpacking *unpacking)
         while (unpacking->n_late > 0)
                 free(unpacking->late[--unpacking->n_late].path);
         free(unpacking->late);
+        tar_place_done(&unpacking->place);
 }
 
 static inline void unpacking_done_at_scope_end(struct unpacking *unpacking)
@@ -289,18 +401,61 @@ static inline void unpacking_done_at_scope_end(struct unpacking *unpacking)
         unpacking_done(unpacking);
 }
 
-int tar_unpack(const struct tar_source *source, int root_fd, struct err *err)
+/* What it could not do, with the limits' numbers where it was one. */
+static int entry_failed(const struct unpacking *unpacking, int r, const char *path, struct err *err)
 {
-        scoped(unpacking_done) struct unpacking unpacking = {
-                .source = source, .root_fd = root_fd, .parent_fd = FD_NONE, .is_root = geteuid() == 0
-        };
-        scoped_free struct tar_entry *entry = xmalloc(sizeof(*entry));
+        const struct tar_unpack *options = unpacking->options;
+
+        if (r == -EFBIG && options->entries_max > 0 && options->counts.n_entries == options->entries_max)
+                return err_set(err, EFBIG, OP_TAR, "more than %llu files and folders are sent",
+                               (unsigned long long) options->entries_max);
+        if (r == -EFBIG && options->bytes_max > 0)
+                return err_set(err, EFBIG, OP_TAR,
+                               "unpack '%.300s': that would be more than the limit of %llu bytes", path,
+                               (unsigned long long) options->bytes_max);
+        return failed(r, "unpack", path, err);
+}
+
+static int open_place(struct unpacking *unpacking, const struct tar_entry *first, struct err *err)
+{
+        const struct tar_unpack *options = unpacking->options;
+        int r = tar_place_open(options->destination, options->must_be_folder, first, &unpacking->place, err);
+
+        unpacking->root_fd = unpacking->place.root_fd;
+        return r;
+}
+
+static inline void tar_entry_free_at_scope_end(struct tar_entry **owned)
+{
+        if (*owned)
+                tar_entry_done(*owned);
+        free(*owned);
+}
+
+int tar_unpack(const struct tar_source *source, struct tar_unpack *unpack, struct err *err)
+{
+        scoped(unpacking_done) struct unpacking unpacking = { .source = source,
+                                                              .options = unpack,
+                                                              .place = { .root_fd = FD_NONE },
+                                                              .root_fd = unpack->root_fd,
+                                                              .parent_fd = FD_NONE,
+                                                              .is_root = geteuid() == 0 };
+        scoped(tar_entry_free) struct tar_entry *entry = xcalloc(1, sizeof(*entry));
+        uint64_t random = clock_monotonic_ns();
+        bool is_first = true;
         int r;
 
+        (void) !getrandom(&random, sizeof(random), GRND_NONBLOCK); /* not a secret: it must only be unused */
+        (void) snprintf(unpacking.temporary, sizeof(unpacking.temporary), ".banger-%016llx.part",
+                        (unsigned long long) random);
         while ((r = tar_next(source, entry, err)) == 1) {
+                if (is_first && unpack->destination && open_place(&unpacking, entry, err) < 0)
+                        return -err->code;
+                is_first = false;
                 r = unpack_entry(&unpacking, entry);
                 if (r < 0)
-                        return failed(r, "unpack", entry->path, err);
+                        return entry_failed(&unpacking, r, entry->path, err);
+                tell(&unpacking, 0);
         }
         return r < 0 ? r : finish_folders(&unpacking, err);
 }
