@@ -348,7 +348,6 @@ static int unpack_entry(struct unpacking *unpacking, struct tar_entry *entry)
         at = enter_parent(unpacking, entry->path, &name);
         if (at < 0)
                 return at;
-        unpacking->options->counts.n_entries++;
         switch (entry->type) {
         case TAR_FILE:
                 return unpack_file(unpacking, at, name, entry);
@@ -455,6 +454,7 @@ int tar_unpack(const struct tar_source *source, struct tar_unpack *unpack, struc
                 r = unpack_entry(&unpacking, entry);
                 if (r < 0)
                         return entry_failed(&unpacking, r, entry->path, err);
+                unpack->counts.n_entries++;
                 tell(&unpacking, 0);
         }
         return r < 0 ? r : finish_folders(&unpacking, err);

@@ -126,6 +126,7 @@ static int start_session(struct keeper *keeper, const struct guest_request *requ
         if (pid == 0) {
                 (void) close(take_fd(&ours));
                 (void) close(take_fd(&hears));
+                (void) close(keeper->listener);
                 run_session(theirs, tells, request);
         }
         (void) close(take_fd(&theirs));

@@ -68,7 +68,7 @@ static int read_channel(struct relay *relay)
                 return 0;
         if (r < 0)
                 return r == -ENODATA ? -ECONNRESET : r;
-        return take_frames(relay);
+        return relay->in_ended ? -EBADMSG : take_frames(relay);
 }
 
 static int read_socket(struct relay *relay)
@@ -83,12 +83,14 @@ static int read_socket(struct relay *relay)
         return guest_channel_flush(&relay->channel);
 }
 
-/* One wait and what it allows. Nothing is read that cannot be passed on, which is the back-pressure. */
+/*
+ * One wait and what it allows. The channel is listened to also behind its end, since the other side may go before it has
+ * heard ours. Nothing is read that cannot be passed on, which is the back-pressure.
+ */
 static int relay_step(struct relay *relay)
 {
         bool is_full = guest_channel_has_output(&relay->channel);
-        short channel_events =
-                (short) ((is_full ? POLLOUT : 0) | (relay->n == 0 && !relay->in_ended ? POLLIN : 0));
+        short channel_events = (short) ((is_full ? POLLOUT : 0) | (relay->n == 0 ? POLLIN : 0));
         short socket_events =
                 (short) ((relay->n > 0 ? POLLOUT : 0) | (!is_full && !relay->out_ended ? POLLIN : 0));
         struct pollfd p[2] = {
