@@ -1,39 +1,22 @@
 #include "ext4/ext4_builder.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/scoped.h"
 #include "base/text.h"
+#include "ext4/ext4_build.h"
 #include "ext4/ext4_folder.h"
 #include "ext4/ext4_inode.h"
-#include "ext4/ext4_map.h"
-#include "ext4/ext4_names.h"
 
 #define FAST_SYMLINK_MAX \
         59U /* bytes: i_block less a NUL, linux fs/ext4/inode.c ext4_inode_is_fast_symlink() */
-#define TARGET_MAX        4095U  /* PATH_MAX less the NUL */
-#define LINKS_MAX         65000U /* EXT4_LINK_MAX, linux fs/ext4/ext4.h */
+#define TARGET_MAX        4095U /* PATH_MAX less the NUL */
 #define LOST_FOUND        "lost+found"
-#define LOST_FOUND_BLOCKS 4U /* mke2fs makes it 16 KiB: e2fsck must not have to allocate there */
-
-struct ext4_builder {
-        struct ext4_fs fs;
-        struct ext4_names names;
-        struct ext4_map map;
-        uint32_t lost_found; /* node */
-        /* The regular file that is being written; number 0: none. */
-        ext2_ino_t open_number;
-        struct ext2_inode_large open_inode;
-        struct ext4_entry open_entry; /* borrows the caller's strings until the end of the data */
-        bool is_done;                 /* fs is closed */
-};
-
-static int refuse(const char *path, const char *why, struct err *err)
-{
-        return err_set(err, EBADMSG, "ext4.entry", "'%.300s' %s", path, why);
-}
+#define LOST_FOUND_BLOCKS 4U         /* mke2fs makes it 16 KiB: e2fsck must not have to allocate there */
+#define NOBODYS_LAYER     UINT16_MAX /* what is there before any layer, and cannot be replaced */
 
 /* Writes a new inode and makes it the node's. data: the map holds its blocks. */
 static int store(struct ext4_builder *builder, ext2_ino_t number, struct ext2_inode_large *inode,
@@ -68,180 +51,98 @@ static int keep_attributes(struct ext4_builder *builder, struct ext2_inode_large
         return 0;
 }
 
-static int make_folder(struct ext4_builder *builder, uint32_t node, const struct ext4_entry *entry,
-                       struct err *err)
+static int take_folder_inode(struct ext4_builder *builder, uint32_t node, struct ext2_inode_large *inode,
+                             ext2_ino_t *ret_number, struct err *err)
 {
-        struct ext2_inode_large inode;
-        ext2_ino_t number = EXT2_ROOT_INO;
-        struct ext4_name *name;
+        const struct ext4_name *name = ext4_names_at(&builder->names, node);
         int r;
 
-        if (node != EXT4_ROOT) {
-                r = ext4_fs_take_inode(&builder->fs, true, &number, err);
-                if (r < 0)
-                        return r;
-        }
+        *ret_number = EXT2_ROOT_INO;
+        if (node == EXT4_ROOT)
+                return name->inode != 0 ? keep_attributes(builder, inode, err) : 0;
+        r = name->inode != 0 ? ext4_fs_drop_link(&builder->fs, name->inode, true, err) : 0;
+        return r < 0 ? r : ext4_fs_take_inode(&builder->fs, true, ret_number, err);
+}
+
+/* Owner, mode and the like of the folder at node, which becomes one. */
+static int describe(struct ext4_builder *builder, uint32_t node, const struct ext4_entry *entry,
+                    struct err *err)
+{
+        struct ext4_name_more *more = ext4_names_make_more(&builder->names, node);
+        struct ext4_name *name = ext4_names_at(&builder->names, node);
+        struct ext2_inode_large inode;
+        ext2_ino_t number;
+        int r;
+
+        more->described_in = builder->layer;
+        more->implied_by = 0;
+        if (more->described_by > builder->layer)
+                return 0;
+        more->described_by = builder->layer;
         ext4_inode_fill(&inode, entry);
-        if (node == EXT4_ROOT) {
-                r = keep_attributes(builder, &inode, err);
-                if (r < 0)
-                        return r;
-        }
+        r = take_folder_inode(builder, node, &inode, &number, err);
+        if (r < 0)
+                return r;
         ext4_map_reset(&builder->map); /* the blocks follow in ext4_builder_finish() */
         r = store(builder, number, &inode, entry, true, err);
         if (r < 0)
                 return r;
-        name = ext4_names_at(&builder->names, node);
+        if (name->type != EXT4_NAME_FOLDER)
+                name->layer = builder->layer;
         name->type = EXT4_NAME_FOLDER;
         name->file_type = EXT2_FT_DIR;
         name->inode = number;
         return 0;
 }
 
-/* A folder that the archive only implies. */
-static int make_ancestor(struct ext4_builder *builder, uint32_t node, struct err *err)
+/* A folder that nobody described. */
+static int describe_implied(struct ext4_builder *builder, uint32_t node, mode_t mode, struct err *err)
 {
         struct timespec time = { .tv_sec = (time_t) builder->fs.time };
-        const struct ext4_entry entry = { .path = ext4_names_at(&builder->names, node)->bytes,
-                                          .mode = S_IFDIR | 0755,
+        const struct ext4_entry entry = { .path = ext4_names_bytes(&builder->names, node),
+                                          .mode = S_IFDIR | mode,
                                           .atime = time,
                                           .mtime = time,
                                           .ctime = time };
 
-        return make_folder(builder, node, &entry, err);
+        return describe(builder, node, &entry, err);
 }
 
-/* node is about to be walked through. */
-static int enter(struct ext4_builder *builder, uint32_t node, bool make, const char *path, struct err *err)
-{
-        switch ((enum ext4_name_type) ext4_names_at(&builder->names, node)->type) {
-        case EXT4_NAME_FOLDER:
-                return 0;
-        case EXT4_NAME_NONE:
-                return make ? make_ancestor(builder, node, err) : 0;
-        case EXT4_NAME_SYMLINK:
-                return refuse(path, "leads through a symbolic link", err);
-        case EXT4_NAME_FILE:
-        case EXT4_NAME_PENDING:
-        default:
-                return refuse(path, "leads through something that is no folder", err);
-        }
-}
-
-/* The node of a path. make: missing ancestors become folders; else they stay what they are not (yet). */
-static int find_node(struct ext4_builder *builder, const char *path, bool make, uint32_t *ret_node,
-                     struct err *err)
-{
-        const char *at = path;
-        uint32_t node = EXT4_ROOT;
-
-        for (;;) {
-                size_t n;
-                int r;
-
-                at += strspn(at, "/");
-                n = strcspn(at, "/");
-                if (n == 0)
-                        break;
-                if (n == 2 && at[0] == '.' && at[1] == '.')
-                        return refuse(path, "contains '..'", err);
-                if (n > EXT4_NAME_LENGTH_MAX)
-                        return refuse(path, "contains a name longer than 255 bytes", err);
-                if (n == 1 && at[0] == '.') {
-                        at += n;
-                        continue;
-                }
-                r = enter(builder, node, make, path, err);
-                if (r == 0)
-                        r = ext4_names_get(&builder->names, node, at, n, &node, err);
-                if (r < 0)
-                        return r;
-                at += n;
-        }
-        *ret_node = node;
-        return 0;
-}
-
-/* Gives back what a node stands for; its name stays in the tree. */
-static int drop(struct ext4_builder *builder, uint32_t node, struct err *err)
+int ext4_drop(struct ext4_builder *builder, uint32_t node, struct err *err)
 {
         struct ext4_name *name = ext4_names_at(&builder->names, node);
         enum ext4_name_type type = name->type;
+        uint32_t inode = name->inode;
 
         name->type = EXT4_NAME_NONE;
-        if (type == EXT4_NAME_NONE || type == EXT4_NAME_PENDING || node == EXT4_ROOT)
+        name->inode = 0;
+        if (type == EXT4_NAME_FOLDER) {
+                struct ext4_name_more *more = ext4_names_make_more(&builder->names, node);
+
+                more->described_by = more->described_in = more->implied_by = 0;
+        }
+        if (type == EXT4_NAME_NONE || type == EXT4_NAME_PENDING || inode == 0)
                 return 0;
-        return ext4_fs_drop_link(&builder->fs, name->inode, type == EXT4_NAME_FOLDER, err);
+        return ext4_fs_drop_link(&builder->fs, inode, type == EXT4_NAME_FOLDER, err);
 }
 
-/* Makes room at a node for an entry; what was below it goes unless a folder follows a folder. */
-static int replace(struct ext4_builder *builder, uint32_t node, bool by_folder, struct err *err)
+int ext4_replace(struct ext4_builder *builder, uint32_t node, bool by_folder, struct err *err)
 {
         bool was_folder = ext4_names_at(&builder->names, node)->type == EXT4_NAME_FOLDER;
 
-        if (was_folder && !by_folder)
+        if (was_folder && by_folder)
+                return 0;
+        if (was_folder)
                 for (uint32_t i = ext4_names_detach(&builder->names, node, node); i != 0;
                      i = ext4_names_detach(&builder->names, node, i)) {
-                        int r = drop(builder, i, err);
+                        int r = ext4_drop(builder, i, err);
 
+                        if (r == 0)
+                                r = ext4_count_step(builder, err);
                         if (r < 0)
                                 return r;
                 }
-        return drop(builder, node, err);
-}
-
-static int link_node(struct ext4_builder *builder, uint32_t node, uint32_t target, struct err *err)
-{
-        struct ext4_name *name = ext4_names_at(&builder->names, node);
-        const struct ext4_name *other = ext4_names_at(&builder->names, target);
-        ext2_filsys ext2 = builder->fs.ext2;
-        struct ext2_inode inode;
-        errcode_t code = ext2fs_read_inode(ext2, other->inode, &inode);
-
-        if (!code && inode.i_links_count >= LINKS_MAX)
-                return err_set(err, EMLINK, "ext4.entry", "'%s' has more than %u hard links", other->bytes,
-                               LINKS_MAX);
-        inode.i_links_count++;
-        if (!code)
-                code = ext2fs_write_inode(ext2, other->inode, &inode);
-        if (code)
-                return ext4_fs_error(err, code, "link '%s'", name->bytes);
-        name->type = other->type;
-        name->file_type = other->file_type;
-        name->inode = other->inode;
-        return 0;
-}
-
-static int add_link(struct ext4_builder *builder, uint32_t node, const struct ext4_entry *entry,
-                    struct err *err)
-{
-        uint32_t target;
-        struct ext4_name *name;
-        int r = find_node(builder, entry->link_to, false, &target, err);
-
-        if (r < 0)
-                return err_wrap(err, "hard link '%.200s'", entry->path);
-        if (target == node)
-                return 0;
-        if (node == EXT4_ROOT)
-                return refuse(entry->path, "would replace the root", err);
-        r = replace(builder, node, false, err);
-        if (r < 0)
-                return r;
-        switch ((enum ext4_name_type) ext4_names_at(&builder->names, target)->type) {
-        case EXT4_NAME_FOLDER:
-                return refuse(entry->path, "is a hard link to a folder", err);
-        case EXT4_NAME_FILE:
-        case EXT4_NAME_SYMLINK:
-                return link_node(builder, node, target, err);
-        case EXT4_NAME_NONE:
-        case EXT4_NAME_PENDING:
-        default:
-                name = ext4_names_at(&builder->names, node);
-                name->type = EXT4_NAME_PENDING;
-                name->inode = target;
-                return 0;
-        }
+        return ext4_drop(builder, node, err);
 }
 
 static int store_symlink(struct ext4_builder *builder, ext2_ino_t number, struct ext2_inode_large *inode,
@@ -251,7 +152,7 @@ static int store_symlink(struct ext4_builder *builder, ext2_ino_t number, struct
         int r;
 
         if (n == 0 || n > TARGET_MAX)
-                return refuse(entry->path, "is a symbolic link with an empty or too long target", err);
+                return ext4_refuse(entry->path, "is a symbolic link with an empty or too long target", err);
         inode->i_size = (uint32_t) n;
         if (n <= FAST_SYMLINK_MAX) {
                 memcpy(inode->i_block, entry->target, n);
@@ -259,8 +160,7 @@ static int store_symlink(struct ext4_builder *builder, ext2_ino_t number, struct
         }
         ext4_map_reset(&builder->map);
         r = ext4_map_write(&builder->map, &builder->fs, 0, entry->target, n, err);
-        if (r == 0)
-                r = ext4_map_flush(&builder->map, &builder->fs, err);
+        ext4_map_end(&builder->map);
         return r < 0 ? r : store(builder, number, inode, entry, true, err);
 }
 
@@ -275,6 +175,8 @@ static int make_file(struct ext4_builder *builder, uint32_t node, const struct e
 
         if (r < 0)
                 return r;
+        if (name->type != EXT4_NAME_PENDING) /* which is of its own layer */
+                name->layer = builder->layer;
         ext4_inode_fill(&inode, entry);
         if (S_ISREG(entry->mode)) {
                 ext4_map_reset(&builder->map);
@@ -292,29 +194,107 @@ static int make_file(struct ext4_builder *builder, uint32_t node, const struct e
         return r;
 }
 
+/* Makes room for what is no folder, unless an upper layer has a folder there: it replaces this, and all below. */
+static int make_room(struct ext4_builder *builder, struct ext4_place *place, const struct ext4_entry *entry,
+                     struct err *err)
+{
+        const struct ext4_name *name = ext4_names_at(&builder->names, place->node);
+        const struct ext4_name_more *more = ext4_names_more(&builder->names, place->node);
+
+        if (place->node == EXT4_ROOT)
+                return ext4_refuse(entry->path, "would replace the root", err);
+        if (more->implied_by > builder->layer)
+                return err_set(err, EBADMSG, "ext4.entry",
+                               "'%.255s' is %s, and layer %u writes or removes something through it",
+                               entry->path,
+                               S_ISLNK(entry->mode) && !entry->link_to ? "a symbolic link" : "no folder",
+                               more->implied_by);
+        if (name->type != EXT4_NAME_FOLDER || name->layer <= builder->layer)
+                return ext4_replace(builder, place->node, false, err);
+        ext4_names_make_more(&builder->names, place->node)->closed = (uint16_t) (builder->layer + 1);
+        place->is_hidden = true;
+        return 0;
+}
+
+static int add_file(struct ext4_builder *builder, const struct ext4_place *place,
+                    const struct ext4_entry *entry, bool *ret_wants_data, struct err *err)
+{
+        uint32_t node = place->is_hidden ? ext4_wants_first(builder, place->node) : place->node;
+        int r;
+
+        if (node == EXT4_NO_NODE)
+                return ext4_wants_note_unread(builder, place->hash, err);
+        r = make_file(builder, node, entry, err);
+        if (r == 0 && place->node != EXT4_NO_NODE)
+                r = ext4_wants_serve(builder, place->node, node, err);
+        *ret_wants_data = r == 0 && S_ISREG(entry->mode);
+        return r;
+}
+
+static int add_folder(struct ext4_builder *builder, const struct ext4_place *place,
+                      const struct ext4_entry *entry, struct err *err)
+{
+        int r;
+
+        if (ext4_wants_first(builder, place->node) != EXT4_NO_NODE)
+                return ext4_refuse(entry->path, "is a folder, and a hard link leads to it", err);
+        if (place->is_hidden)
+                return 0;
+        r = ext4_replace(builder, place->node, true, err);
+        return r < 0 ? r : describe(builder, place->node, entry, err);
+}
+
+static int add_link(struct ext4_builder *builder, struct ext4_place *place, const struct ext4_entry *entry,
+                    struct err *err)
+{
+        struct ext4_place target;
+        int r;
+
+        if (place->is_hidden && ext4_wants_first(builder, place->node) == EXT4_NO_NODE)
+                return ext4_wants_note_unread(builder, place->hash, err);
+        r = ext4_place_find(builder, entry->link_to, EXT4_TO_LINK, &target, err);
+        if (r < 0)
+                return err_wrap(err, "hard link '%.200s'", entry->path);
+        if (target.node == place->node) /* GNU tar writes this for a file that was named twice */
+                return 0;
+        if (!place->is_hidden)
+                r = make_room(builder, place, entry, err);
+        if (r < 0)
+                return r;
+        ext4_place_bar(builder, place->node, EXT4_BARRIER_FILE);
+        return ext4_wants_add_link(builder, place, &target, entry, err);
+}
+
 int ext4_builder_add(struct ext4_builder *builder, const struct ext4_entry *entry, bool *ret_wants_data,
                      struct err *err)
 {
-        bool is_folder = S_ISDIR(entry->mode);
-        uint32_t node;
-        int r = find_node(builder, entry->path, true, &node, err);
+        struct ext4_place place;
+        int r = ext4_place_find(builder, entry->path, EXT4_TO_ADD, &place, err);
 
         *ret_wants_data = false;
         if (r < 0)
                 return r;
         if (entry->link_to)
-                return add_link(builder, node, entry, err);
+                return add_link(builder, &place, entry, err);
         if (ext4_inode_file_type(entry->mode) < 0)
-                return refuse(entry->path, "is of a type that ext4 has not", err);
-        if (node == EXT4_ROOT && !is_folder)
-                return refuse(entry->path, "would replace the root", err);
-        r = replace(builder, node, is_folder, err);
+                return ext4_refuse(entry->path, "is of a type that ext4 has not", err);
+        if (S_ISDIR(entry->mode))
+                return add_folder(builder, &place, entry, err);
+        if (!place.is_hidden)
+                r = make_room(builder, &place, entry, err);
         if (r < 0)
                 return r;
-        if (is_folder)
-                return make_folder(builder, node, entry, err);
-        *ret_wants_data = S_ISREG(entry->mode);
-        return make_file(builder, node, entry, err);
+        ext4_place_bar(builder, place.node, S_ISLNK(entry->mode) ? EXT4_BARRIER_SYMLINK : EXT4_BARRIER_FILE);
+        return add_file(builder, &place, entry, ret_wants_data, err);
+}
+
+int ext4_builder_end_layer(struct ext4_builder *builder, struct err *err)
+{
+        int r = ext4_wants_end_layer(builder, err);
+
+        if (r == 0 && builder->again == 0)
+                builder->layer--;
+        return r;
 }
 
 int ext4_builder_data(struct ext4_builder *builder, uint64_t offset, const void *data, size_t n,
@@ -323,7 +303,7 @@ int ext4_builder_data(struct ext4_builder *builder, uint64_t offset, const void 
         const struct ext4_entry *entry = &builder->open_entry;
 
         if (offset > entry->size || n > entry->size - offset)
-                return refuse(entry->path, "has more data than its header says", err);
+                return ext4_refuse(entry->path, "has more data than its header says", err);
         return ext4_map_write(&builder->map, &builder->fs, offset, data, n, err);
 }
 
@@ -332,11 +312,10 @@ int ext4_builder_end_data(struct ext4_builder *builder, struct err *err)
         const struct ext4_entry *entry = &builder->open_entry;
         ext2_ino_t number = builder->open_number;
         errcode_t code;
-        int r = ext4_map_flush(&builder->map, &builder->fs, err);
 
+        ext4_map_end(&builder->map);
         builder->open_number = 0;
-        if (r < 0)
-                return r;
+        builder->content_bytes += entry->size;
         if (entry->size / EXT4_BLOCK_SIZE >= UINT32_MAX)
                 return err_set(err, EFBIG, "ext4.write", "'%.300s' is larger than ext4 allows (16 TiB)",
                                entry->path);
@@ -347,37 +326,21 @@ int ext4_builder_end_data(struct ext4_builder *builder, struct err *err)
         return store(builder, number, &builder->open_inode, entry, true, err);
 }
 
-/* Follows a hard link to a hard link to ... and links all of them, so that every one is followed only once. */
-static int resolve(struct ext4_builder *builder, uint32_t node, struct err *err)
-{
-        struct ext4_names *names = &builder->names;
-        uint32_t target = node, n_steps = 0;
-
-        while (ext4_names_at(names, target)->type == EXT4_NAME_PENDING && n_steps++ < names->n_nodes)
-                target = ext4_names_at(names, target)->inode;
-        if (ext4_names_at(names, target)->type != EXT4_NAME_FILE &&
-            ext4_names_at(names, target)->type != EXT4_NAME_SYMLINK)
-                return refuse(ext4_names_at(names, node)->bytes, "is a hard link to what the archive lacks",
-                              err);
-        while (node != target) {
-                uint32_t next = ext4_names_at(names, node)->inode;
-                int r = link_node(builder, node, target, err);
-
-                if (r < 0)
-                        return r;
-                node = next;
-        }
-        return 0;
-}
-
-static int finish_names(struct ext4_builder *builder, struct err *err)
+/* All links are resolved: writes the folders, and counts names. */
+static int write_folders(struct ext4_builder *builder, uint64_t *ret_n_names, struct err *err)
 {
         struct ext4_names *names = &builder->names;
         int r = 0;
 
-        for (uint32_t i = 1; i < names->n_nodes && r == 0; i++)
-                if (ext4_names_at(names, i)->type == EXT4_NAME_PENDING)
-                        r = resolve(builder, i, err);
+        *ret_n_names = 0;
+        for (uint32_t i = 0; i < names->n_nodes && r == 0; i++) {
+                const struct ext4_name *name = ext4_names_at(names, i);
+
+                assert(name->type != EXT4_NAME_PENDING);
+                *ret_n_names += name->type != EXT4_NAME_NONE;
+                if (name->type == EXT4_NAME_FOLDER && name->inode == 0)
+                        r = describe_implied(builder, i, 0755, err);
+        }
         for (uint32_t i = 0; i < names->n_nodes && r == 0; i++)
                 if (ext4_names_at(names, i)->type == EXT4_NAME_FOLDER)
                         r = ext4_folder_write(&builder->fs, names, i,
@@ -386,43 +349,53 @@ static int finish_names(struct ext4_builder *builder, struct err *err)
         return r;
 }
 
-int ext4_builder_finish(struct ext4_builder *builder, struct err *err)
+int ext4_builder_finish(struct ext4_builder *builder, struct ext4_builder_report *ret_report, struct err *err)
 {
-        int r = finish_names(builder, err);
+        int r = builder->n_layers == 1 && builder->layer == 1 ? ext4_builder_end_layer(builder, err) : 0;
 
+        assert(r < 0 || builder->layer == 0);
+        ret_report->content_bytes = builder->content_bytes;
+        if (r == 0)
+                r = write_folders(builder, &ret_report->n_names, err);
         if (r < 0)
                 return r;
         builder->is_done = true; /* ext4_fs_close() cleans up after itself */
-        return ext4_fs_close(&builder->fs, err);
+        return ext4_fs_close(&builder->fs, &ret_report->size, err);
 }
 
-/* The root and lost+found, which the archive may describe again. */
+/* The root and lost+found, which any layer may describe. */
 static int make_first_folders(struct ext4_builder *builder, struct err *err)
 {
-        struct timespec time = { .tv_sec = (time_t) builder->fs.time };
-        struct ext4_entry entry = {
-                .path = "/", .mode = S_IFDIR | 0755, .atime = time, .mtime = time, .ctime = time
-        };
-        int r = make_folder(builder, EXT4_ROOT, &entry, err);
+        uint16_t layer = builder->layer;
+        int r = ext4_names_get(&builder->names, EXT4_ROOT, LOST_FOUND, strlen(LOST_FOUND),
+                               &builder->lost_found, err);
 
+        builder->layer = NOBODYS_LAYER;
         if (r == 0)
-                r = ext4_names_get(&builder->names, EXT4_ROOT, LOST_FOUND, strlen(LOST_FOUND),
-                                   &builder->lost_found, err);
-        entry.path = LOST_FOUND;
-        entry.mode = S_IFDIR | 0700;
-        return r < 0 ? r : make_folder(builder, builder->lost_found, &entry, err);
+                r = describe_implied(builder, EXT4_ROOT, 0755, err);
+        if (r == 0)
+                r = describe_implied(builder, builder->lost_found, 0700, err);
+        if (r < 0)
+                return r;
+        ext4_names_make_more(&builder->names, EXT4_ROOT)->described_by = 0;
+        ext4_names_make_more(&builder->names, builder->lost_found)->described_by = 0;
+        builder->layer = layer;
+        return 0;
 }
 
-int ext4_builder_new(const char *image_path, const struct ext4_options *options,
+int ext4_builder_new(const char *image_path, const struct ext4_options *options, unsigned n_layers,
                      struct ext4_builder **ret_builder, struct err *err)
 {
         struct ext4_builder *builder = xcalloc(1, sizeof(*builder));
         int r = ext4_fs_create(image_path, options, &builder->fs, err);
 
+        assert(n_layers > 0 && n_layers <= EXT4_LAYERS_MAX);
         if (r < 0) {
                 free(builder);
                 return r;
         }
+        builder->n_layers = n_layers;
+        builder->layer = (uint16_t) n_layers;
         ext4_names_init(&builder->names);
         r = make_first_folders(builder, err);
         if (r < 0)
@@ -440,17 +413,23 @@ void ext4_builder_free(struct ext4_builder *builder)
                 ext4_fs_abort(&builder->fs);
         ext4_map_done(&builder->map);
         ext4_names_done(&builder->names);
+        free(builder->wants);
+        free(builder->unread);
         free(builder);
 }
 
 int ext4_make_empty(const char *image_path, const struct ext4_options *options, struct err *err)
 {
+        struct ext4_builder_report report;
         struct ext4_builder *builder;
-        int r = ext4_builder_new(image_path, options, &builder, err);
+        int r;
 
+        if (options->size == 0)
+                return err_set(err, EINVAL, "ext4.create", "an empty file system needs a size");
+        r = ext4_builder_new(image_path, options, 1, &builder, err);
         if (r < 0)
                 return r;
-        r = ext4_builder_finish(builder, err);
+        r = ext4_builder_finish(builder, &report, err);
         ext4_builder_free(builder);
         return r;
 }

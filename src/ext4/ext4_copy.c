@@ -139,29 +139,6 @@ static errcode_t read_target(struct copy *copy, ext2_ino_t number, struct ext2_i
         return 0;
 }
 
-static bool is_zero(const char *data, size_t n)
-{
-        return data[0] == 0 && memcmp(data, data + 1, n - 1) == 0;
-}
-
-/* Blocks of zeros become holes, whatever they were. */
-static int write_blocks(struct copy *copy, uint64_t offset, size_t n)
-{
-        for (size_t done = 0; done < n;) {
-                size_t part = n - done < EXT4_BLOCK_SIZE ? n - done : EXT4_BLOCK_SIZE;
-
-                if (!is_zero(copy->buffer + done, part)) {
-                        int r = ext4_builder_data(copy->builder, offset + done, copy->buffer + done, part,
-                                                  copy->err);
-
-                        if (r < 0)
-                                return r;
-                }
-                done += part;
-        }
-        return 0;
-}
-
 static int source_failed(struct copy *copy, errcode_t code, const char *path)
 {
         return ext4_fs_error(copy->err, code, "read '%.200s' in '%s'", path, copy->source_path);
@@ -182,7 +159,7 @@ static int copy_data(struct copy *copy, ext2_ino_t number, const char *path)
                 code = ext2fs_file_read(file, copy->buffer, READ_BYTES, &got);
                 if (code || got == 0)
                         break;
-                r = write_blocks(copy, offset, got);
+                r = ext4_builder_data(copy->builder, offset, copy->buffer, got, copy->err);
                 if (r < 0)
                         break;
                 offset += got;
@@ -301,6 +278,7 @@ int ext4_copy_tree(const char *source_path, const char *image_path, const struct
                    struct err *err)
 {
         scoped(copy_free) struct copy *copy = xcalloc(1, sizeof(*copy));
+        struct ext4_builder_report report;
         ext2_ino_t top = EXT2_ROOT_INO;
         int r;
 
@@ -309,11 +287,11 @@ int ext4_copy_tree(const char *source_path, const char *image_path, const struct
         copy->buffer = xmalloc(READ_BYTES);
         r = open_source(copy, options->only_below, &top);
         if (r == 0)
-                r = ext4_builder_new(image_path, options, &copy->builder, err);
+                r = ext4_builder_new(image_path, options, 1, &copy->builder, err);
         if (r == 0)
                 r = copy_inode(copy, top, "");
         forget_xattrs(copy);
         if (r == 0)
                 r = copy_folders(copy);
-        return r < 0 ? r : ext4_builder_finish(copy->builder, err);
+        return r < 0 ? r : ext4_builder_finish(copy->builder, &report, err);
 }

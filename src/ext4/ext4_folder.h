@@ -1,4 +1,8 @@
-/* Folder blocks out of the tree of names: linear, in order of appearance, each with its checksum. Internal to ext4/. */
+/*
+ * Folder blocks out of the tree of names, each with its checksum. What fits into one block stands there in order of
+ * appearance; more is a hash tree as the kernel makes it, for a folder of 100,000 names is not to be searched one by one.
+ * Internal to ext4/.
+ */
 #pragma once
 
 #include "ext4/ext4_fs.h"

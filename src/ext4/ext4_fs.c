@@ -1,26 +1,19 @@
 #include "ext4/ext4_fs.h"
 
+#include <errno.h>
 #include <et/com_err.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/scoped.h"
-#include "base/size.h"
 #include "base/text.h"
+#include "ext4/ext4_format.h"
 
-#define SIZE_MIN            (UINT64_C(8) << 20) /* below, libext2fs finds no room for a journal */
-#define SIZE_MAX_EXT4       (UINT64_C(16) << 40)
-#define BYTES_PER_INODE     16384U /* mke2fs.conf(5) default inode_ratio */
-#define LOG_GROUPS_PER_FLEX 4      /* 16 groups: bitmaps and tables of 2 GiB lie together */
-/* Room to grow by 64 descriptor blocks, 512 GiB: libext2fs would write 1024 of them, 4 MiB for every new disk. */
-#define RESERVED_GDT_BLOCKS 64U
-#define EXTRA_ISIZE         32U
-#define NS_PER_S            UINT64_C(1000000000)
+#define NS_PER_S UINT64_C(1000000000)
 
 static int errno_of(errcode_t code)
 {
@@ -50,141 +43,10 @@ int ext4_fs_error(struct err *err, errcode_t code, const char *format, ...)
         return err_set(err, errno_of(code), "ext4.write", "%s: %s", what, error_message(code));
 }
 
-static void set_features(struct ext2_super_block *super)
-{
-        super->s_feature_compat = EXT2_FEATURE_COMPAT_EXT_ATTR | EXT2_FEATURE_COMPAT_DIR_INDEX |
-                                  EXT2_FEATURE_COMPAT_RESIZE_INODE;
-        super->s_feature_incompat = EXT2_FEATURE_INCOMPAT_FILETYPE | EXT3_FEATURE_INCOMPAT_EXTENTS |
-                                    EXT4_FEATURE_INCOMPAT_64BIT | EXT4_FEATURE_INCOMPAT_FLEX_BG;
-        super->s_feature_ro_compat = EXT2_FEATURE_RO_COMPAT_SPARSE_SUPER | EXT2_FEATURE_RO_COMPAT_LARGE_FILE |
-                                     EXT4_FEATURE_RO_COMPAT_HUGE_FILE | EXT4_FEATURE_RO_COMPAT_DIR_NLINK |
-                                     EXT4_FEATURE_RO_COMPAT_EXTRA_ISIZE |
-                                     EXT4_FEATURE_RO_COMPAT_METADATA_CSUM;
-}
-
-static struct ext2_super_block geometry(uint64_t size)
-{
-        struct ext2_super_block super = { .s_rev_level = EXT2_DYNAMIC_REV,
-                                          .s_log_block_size = 2,
-                                          .s_log_cluster_size = 2,
-                                          .s_inode_size = 256,
-                                          .s_desc_size = EXT2_MIN_DESC_SIZE_64BIT,
-                                          .s_log_groups_per_flex = LOG_GROUPS_PER_FLEX,
-                                          .s_reserved_gdt_blocks = RESERVED_GDT_BLOCKS,
-                                          .s_min_extra_isize = EXTRA_ISIZE,
-                                          .s_want_extra_isize = EXTRA_ISIZE };
-        uint64_t n_inodes = size / BYTES_PER_INODE;
-
-        set_features(&super);
-        ext2fs_blocks_count_set(&super, size / EXT4_BLOCK_SIZE);
-        super.s_inodes_count = n_inodes < UINT32_MAX ? (uint32_t) n_inodes : UINT32_MAX;
-        return super;
-}
-
-static void set_id(uint8_t to[16], const uint8_t wanted[16], bool is_uuid)
-{
-        static const uint8_t none[16];
-
-        if (memcmp(wanted, none, sizeof(none)) != 0) {
-                memcpy(to, wanted, sizeof(none));
-                return;
-        }
-        if (getrandom(to, sizeof(none), 0) != (ssize_t) sizeof(none))
-                abort(); /* getrandom(2): so few bytes cannot fail */
-        if (is_uuid) {   /* version 4, RFC 4122 section 4.4 */
-                to[6] = (uint8_t) ((to[6] & 0x0f) | 0x40);
-                to[8] = (uint8_t) ((to[8] & 0x3f) | 0x80);
-        }
-}
-
-static void name_it(struct ext4_fs *fs, const struct ext4_options *options)
-{
-        struct ext2_super_block *super = fs->ext2->super;
-
-        /* not before ext2fs_initialize(), which would refuse or overwrite them */
-        super->s_checksum_type = EXT2_CRC32C_CHKSUM;
-        super->s_def_hash_version = EXT2_HASH_HALF_MD4;
-        super->s_flags |= EXT2_FLAGS_UNSIGNED_HASH;
-        super->s_max_mnt_count = -1;
-        super->s_default_mount_opts = EXT2_DEFM_XATTR_USER | EXT2_DEFM_ACL;
-        set_id(super->s_uuid, options->uuid, true);
-        set_id((uint8_t *) super->s_hash_seed, options->hash_seed, false);
-        if (options->label)
-                memcpy(super->s_volume_name, options->label, strlen(options->label));
-        super->s_mkfs_time = super->s_wtime = super->s_lastcheck = (uint32_t) fs->time;
-        fs->ext2->now = (time_t) fs->time;
-        ext2fs_init_csum_seed(fs->ext2);
-}
-
-/* The inodes below the first free one, of which ext4 uses a few: e2fsck wants all of them taken. */
-static errcode_t take_reserved_inodes(ext2_filsys ext2)
-{
-        for (ext2_ino_t i = EXT2_BAD_INO; i < EXT2_FIRST_INODE(ext2->super); i++)
-                ext2fs_inode_alloc_stats2(ext2, i, +1, i == EXT2_ROOT_INO);
-        return ext2fs_update_bb_inode(ext2, NULL);
-}
-
-static errcode_t lay_out(struct ext4_fs *fs)
-{
-        ext2_filsys ext2 = fs->ext2;
-        int journal_blocks = ext2fs_default_journal_size(ext2fs_blocks_count(ext2->super));
-        errcode_t code = ext2fs_allocate_tables(ext2);
-
-        if (code)
-                return code;
-        for (dgrp_t group = 0; group < ext2->group_desc_count; group++) {
-                /* the file is sparse: the tables are zero without being written */
-                ext2fs_bg_flags_set(ext2, group, EXT2_BG_INODE_ZEROED);
-                ext2fs_group_desc_csum_set(ext2, group);
-        }
-        code = take_reserved_inodes(ext2);
-        if (!code)
-                code = ext2fs_create_resize_inode(ext2);
-        if (!code && journal_blocks > 0)
-                code = ext2fs_add_journal_inode2(ext2, (blk_t) journal_blocks, 0,
-                                                 EXT2_MKJOURNAL_LAZYINIT | EXT2_MKJOURNAL_NO_MNT_CHECK);
-        return code;
-}
-
-static int check_options(const struct ext4_options *options, struct err *err)
-{
-        char text[SIZE_TEXT_MAX];
-
-        size_human(options->size, text);
-        if (options->size < SIZE_MIN || options->size > SIZE_MAX_EXT4)
-                return err_set(err, EINVAL, "ext4.create",
-                               "a file system of %s: between 8 MiB and 16 TiB are possible", text);
-        if (options->label && strlen(options->label) > EXT2_LABEL_LEN)
-                return err_set(err, EINVAL, "ext4.create", "the label '%s' is longer than %d bytes",
-                               options->label, EXT2_LABEL_LEN);
-        return 0;
-}
-
-static int format(struct ext4_fs *fs, const struct ext4_options *options, struct err *err)
-{
-        struct ext2_super_block super = geometry(options->size);
-        /* libext2fs wants a name; through the descriptor it cannot be another file, nor hold a '?' that it parses */
-        scoped_free char *name = xasprintf("/proc/self/fd/%d", fs->fd);
-        errcode_t code;
-
-        if (ftruncate(fs->fd, (off_t) options->size) < 0)
-                return err_errno(err, "ext4.create", "size '%s'", fs->path);
-        code = ext2fs_initialize(name, EXT2_FLAG_64BITS, &super, unix_io_manager, &fs->ext2);
-        if (code)
-                return ext4_fs_error(err, code, "create '%s'", fs->path);
-        name_it(fs, options);
-        code = lay_out(fs);
-        if (code)
-                return ext4_fs_error(err, code, "lay out '%s'", fs->path);
-        fs->next_inode = EXT2_FIRST_INODE(fs->ext2->super);
-        fs->next_block = fs->ext2->super->s_first_data_block;
-        return 0;
-}
-
 int ext4_fs_create(const char *path, const struct ext4_options *options, struct ext4_fs *ret_fs,
                    struct err *err)
 {
-        int r = check_options(options, err);
+        int r = ext4_format_check(options, err);
 
         if (r < 0)
                 return r;
@@ -193,7 +55,7 @@ int ext4_fs_create(const char *path, const struct ext4_options *options, struct 
         if (ret_fs->fd < 0)
                 return err_errno(err, "ext4.create", "create '%s'", path);
         ret_fs->path = xstrdup(path);
-        r = format(ret_fs, options, err);
+        r = ext4_format(ret_fs, options, err);
         if (r < 0)
                 ext4_fs_abort(ret_fs);
         return r;
@@ -207,6 +69,7 @@ static void release(struct ext4_fs *fs)
                 (void) close(fs->fd);
         free(fs->path);
         free(fs->dead);
+        free(fs->stream);
         *fs = (struct ext4_fs){ .fd = FD_NONE };
 }
 
@@ -279,23 +142,38 @@ static errcode_t bury(struct ext4_fs *fs, ext2_ino_t number)
         return ext2fs_write_inode_full(fs->ext2, number, small, sizeof(inode));
 }
 
-int ext4_fs_close(struct ext4_fs *fs, struct err *err)
+static int finish(struct ext4_fs *fs, struct err *err)
 {
         errcode_t code = 0;
-        int r;
+        int r = ext4_fs_stream_end(fs, err);
 
-        for (size_t i = 0; i < fs->n_dead && !code; i++)
+        for (size_t i = 0; i < fs->n_dead && r == 0 && !code; i++)
                 code = bury(fs, fs->dead[i]);
-        if (!code)
+        if (r == 0 && !code)
+                r = ext4_format_finish(fs, err);
+        if (r == 0 && !code)
                 code = ext2fs_close2(fs->ext2, EXT2_FLAG_FLUSH_NO_SYNC); /* whoever publishes it syncs it */
-        if (!code) {
+        if (code)
+                return ext4_fs_error(err, code, "finish '%s'", fs->path);
+        if (r == 0)
                 fs->ext2 = NULL;
-                release(fs);
-                return 0;
-        }
-        r = ext4_fs_error(err, code, "finish '%s'", fs->path);
-        ext4_fs_abort(fs);
         return r;
+}
+
+int ext4_fs_close(struct ext4_fs *fs, uint64_t *ret_size, struct err *err)
+{
+        int r = finish(fs, err);
+        off_t size = r == 0 ? lseek(fs->fd, 0, SEEK_END) : 0;
+
+        if (size < 0)
+                r = err_errno(err, "ext4.write", "size of '%s'", fs->path);
+        if (r < 0) {
+                ext4_fs_abort(fs);
+                return r;
+        }
+        *ret_size = (uint64_t) size;
+        release(fs);
+        return 0;
 }
 
 int ext4_fs_take_inode(struct ext4_fs *fs, bool is_folder, ext2_ino_t *ret_inode, struct err *err)
@@ -349,5 +227,58 @@ int ext4_fs_take_blocks(struct ext4_fs *fs, uint32_t max, blk64_t *ret_block, ui
         *ret_n = (uint32_t) (end - first + 1);
         ext2fs_block_alloc_stats_range(fs->ext2, first, *ret_n, +1);
         fs->next_block = end < last ? end + 1 : last;
+        fs->n_blocks += *ret_n;
+        return 0;
+}
+
+static int write_stream(struct ext4_fs *fs, struct err *err)
+{
+        off_t offset = (off_t) (fs->stream_block * EXT4_BLOCK_SIZE);
+        size_t n = (size_t) fs->stream_used * EXT4_BLOCK_SIZE;
+
+        for (size_t done = 0; done < n;) {
+                ssize_t put = pwrite(fs->fd, fs->stream + done, n - done, offset + (off_t) done);
+
+                if (put < 0 && errno == EINTR)
+                        continue;
+                if (put < 0)
+                        return err_errno(err, "ext4.write", "write '%s'", fs->path);
+                done += (size_t) put;
+        }
+        return 0;
+}
+
+int ext4_fs_stream_block(struct ext4_fs *fs, char **ret_to, blk64_t *ret_block, struct err *err)
+{
+        if (fs->stream_used == fs->stream_n) {
+                int r = write_stream(fs, err);
+
+                fs->stream_n = fs->stream_used = 0;
+                if (!fs->stream)
+                        fs->stream = xmalloc((size_t) EXT4_STREAM_BLOCKS * EXT4_BLOCK_SIZE);
+                if (r == 0)
+                        r = ext4_fs_take_blocks(fs, EXT4_STREAM_BLOCKS, &fs->stream_block, &fs->stream_n,
+                                                err);
+                if (r < 0)
+                        return r;
+        }
+        *ret_to = fs->stream + (size_t) fs->stream_used * EXT4_BLOCK_SIZE;
+        *ret_block = fs->stream_block + fs->stream_used++;
+        return 0;
+}
+
+int ext4_fs_stream_end(struct ext4_fs *fs, struct err *err)
+{
+        int r = write_stream(fs, err);
+        uint32_t left = fs->stream_n - fs->stream_used;
+
+        if (r < 0)
+                return r;
+        if (left > 0) {
+                fs->next_block = fs->stream_block + fs->stream_used;
+                fs->n_blocks -= left;
+                ext2fs_block_alloc_stats_range(fs->ext2, fs->next_block, left, -1);
+        }
+        fs->stream_n = fs->stream_used = 0;
         return 0;
 }

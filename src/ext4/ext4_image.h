@@ -11,8 +11,8 @@
 #include "base/err.h"
 
 struct ext4_options {
-        /* Bytes of the file system. 0 (from_tar only): content x 1.5, at least 1 GiB, when tar_fd is a file and can be
-         * read twice; 8 GiB, sparse, when it is a pipe: an ext4 cannot know its end while it is written. */
+        /* Bytes of the file system. 0: what its content takes x 1.5, at least 1 GiB, in whole groups of 128 MiB. Not
+         * for an empty one. */
         uint64_t size;
         const char *label;     /* at most 16 bytes; NULL: none */
         uint8_t uuid[16];      /* all zero: random */
@@ -36,7 +36,7 @@ struct ext4_report {
  * Reads a tar (ustar, pax, GNU; uncompressed, gzip, xz or zstd, recognised) from tar_fd, a pipe or a file, and writes
  * image_path, which must not exist and is removed again on failure. Owners, modes, nanosecond times, xattrs, hard
  * links, symbolic links, device nodes, fifos are kept; ancestors missing in the tar are made; the last entry of a name
- * wins. Memory is bounded by 4 Mi names. An archive that ends between two entries without its end mark is accepted.
+ * wins. Memory is bounded: about a million names. An archive that ends between two entries without its end mark is accepted.
  * Errors: EBADMSG (truncated or lying archive, an entry through a symbolic link, a name with ..), E2BIG (too many
  * names, attributes that ext4 cannot hold), ENOSPC, ECANCELED, EEXIST. Nothing is synced to disk.
  */

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/scoped.h"
 #include "base/text.h"
@@ -15,14 +14,13 @@ void ext4_map_reset(struct ext4_map *map)
 {
         map->n_runs = 0;
         map->n_blocks = 0;
-        map->start = 0;
-        map->used = 0;
+        map->offset = 0;
+        map->block = NULL;
 }
 
 void ext4_map_done(struct ext4_map *map)
 {
         free(map->runs);
-        free(map->buffer);
         *map = (struct ext4_map){ 0 };
 }
 
@@ -46,68 +44,48 @@ static int add_run(struct ext4_map *map, struct ext4_extent_run run, struct err 
         return 0;
 }
 
-static int write_at(const struct ext4_fs *fs, const char *data, size_t n, uint64_t offset, struct err *err)
+/* The rest of the block at hand is zeros. */
+void ext4_map_end(struct ext4_map *map)
 {
-        while (n > 0) {
-                ssize_t put = pwrite(fs->fd, data, n, (off_t) offset);
+        size_t within = map->offset % EXT4_BLOCK_SIZE;
 
-                if (put < 0 && errno == EINTR)
-                        continue;
-                if (put < 0)
-                        return err_errno(err, "ext4.write", "write '%s'", fs->path);
-                data += put;
-                offset += (uint64_t) put;
-                n -= (size_t) put;
-        }
-        return 0;
+        if (map->block)
+                memset(map->block + within, 0, EXT4_BLOCK_SIZE - within);
+        map->block = NULL;
 }
 
-int ext4_map_flush(struct ext4_map *map, struct ext4_fs *fs, struct err *err)
+/* The block that holds map->offset, zeros before it. */
+static int begin_block(struct ext4_map *map, struct ext4_fs *fs, struct err *err)
 {
-        size_t padded = (map->used + EXT4_BLOCK_SIZE - 1) / EXT4_BLOCK_SIZE * EXT4_BLOCK_SIZE, done = 0;
+        struct ext4_extent_run run = { .logical = (uint32_t) (map->offset / EXT4_BLOCK_SIZE), .n = 1 };
+        int r = ext4_fs_stream_block(fs, &map->block, &run.physical, err);
 
-        if (padded > map->used)
-                memset(map->buffer + map->used, 0, padded - map->used);
-        while (done < padded) {
-                struct ext4_extent_run run = { .logical =
-                                                       (uint32_t) ((map->start + done) / EXT4_BLOCK_SIZE) };
-                size_t bytes;
-                int r = ext4_fs_take_blocks(fs, (uint32_t) ((padded - done) / EXT4_BLOCK_SIZE), &run.physical,
-                                            &run.n, err);
-
-                if (r < 0)
-                        return r;
-                bytes = (size_t) run.n * EXT4_BLOCK_SIZE;
-                r = write_at(fs, map->buffer + done, bytes, run.physical * EXT4_BLOCK_SIZE, err);
-                if (r == 0)
-                        r = add_run(map, run, err);
-                if (r < 0)
-                        return r;
-                done += bytes;
+        if (r < 0) {
+                map->block = NULL;
+                return r;
         }
-        map->start += padded;
-        map->used = 0;
-        return 0;
+        memset(map->block, 0, map->offset % EXT4_BLOCK_SIZE);
+        return add_run(map, run, err);
 }
 
 /* Moves to offset: within the block at hand with zeros, else by a hole. */
-static int skip_to(struct ext4_map *map, struct ext4_fs *fs, uint64_t offset, struct err *err)
+static void skip_to(struct ext4_map *map, uint64_t offset)
 {
-        uint64_t end = map->start + map->used, block = offset / EXT4_BLOCK_SIZE * EXT4_BLOCK_SIZE;
-        int r;
+        size_t within = map->offset % EXT4_BLOCK_SIZE;
 
-        if (map->used > 0 && block < end) { /* same block: it fits, the buffer is a whole number of blocks */
-                memset(map->buffer + map->used, 0, offset - end);
-                map->used += offset - end;
-                return 0;
-        }
-        r = ext4_map_flush(map, fs, err);
-        if (r < 0)
-                return r;
-        map->start = block;
-        map->used = offset - block;
-        memset(map->buffer, 0, map->used);
-        return 0;
+        if (map->block && offset - map->offset < EXT4_BLOCK_SIZE - within)
+                memset(map->block + within, 0, offset - map->offset);
+        else
+                ext4_map_end(map);
+        map->offset = offset;
+}
+
+static bool is_zero(const char *block)
+{
+        uint64_t first;
+
+        memcpy(&first, block, sizeof(first));
+        return first == 0 && memcmp(block, block + sizeof(first), EXT4_BLOCK_SIZE - sizeof(first)) == 0;
 }
 
 int ext4_map_write(struct ext4_map *map, struct ext4_fs *fs, uint64_t offset, const void *data, size_t n,
@@ -115,56 +93,42 @@ int ext4_map_write(struct ext4_map *map, struct ext4_fs *fs, uint64_t offset, co
 {
         const char *from = data;
 
-        if (!map->buffer)
-                map->buffer = xmalloc(EXT4_MAP_BUFFER);
-        if (offset < map->start + map->used)
+        if (offset < map->offset)
                 return err_set(err, EBADMSG, "ext4.write", "the archive's data goes backwards");
         if (offset + n < offset || (offset + n) / EXT4_BLOCK_SIZE >= UINT32_MAX)
                 return err_set(err, EFBIG, "ext4.write", "a file larger than ext4 allows (16 TiB)");
-        if (n > 0 && offset > map->start + map->used) {
-                int r = skip_to(map, fs, offset, err);
-
-                if (r < 0)
-                        return r;
-        }
+        if (n > 0 && offset > map->offset)
+                skip_to(map, offset);
         while (n > 0) {
-                size_t room = EXT4_MAP_BUFFER - map->used, part = n < room ? n : room;
+                size_t within = map->offset % EXT4_BLOCK_SIZE, room = EXT4_BLOCK_SIZE - within;
+                size_t part = n < room ? n : room;
 
-                memcpy(map->buffer + map->used, from, part);
-                map->used += part;
-                from += part;
-                n -= part;
-                if (map->used == EXT4_MAP_BUFFER) {
-                        int r = ext4_map_flush(map, fs, err);
+                if (part < EXT4_BLOCK_SIZE || !is_zero(from)) {
+                        int r = map->block ? 0 : begin_block(map, fs, err);
 
                         if (r < 0)
                                 return r;
+                        memcpy(map->block + within, from, part);
+                        if (part == room)
+                                map->block = NULL;
                 }
+                map->offset += part;
+                from += part;
+                n -= part;
         }
         return 0;
 }
 
-int ext4_map_reserve(struct ext4_map *map, struct ext4_fs *fs, uint32_t logical, uint32_t n, struct err *err)
+int ext4_map_block(struct ext4_map *map, struct ext4_fs *fs, char **ret_block, struct err *err)
 {
-        while (n > 0) {
-                struct ext4_extent_run run = { .logical = logical };
-                int r = ext4_fs_take_blocks(fs, n, &run.physical, &run.n, err);
+        int r = begin_block(map, fs, err);
 
-                if (r == 0)
-                        r = add_run(map, run, err);
-                if (r < 0)
-                        return r;
-                logical += run.n;
-                n -= run.n;
-        }
-        return 0;
-}
-
-blk64_t ext4_map_find(const struct ext4_map *map, uint32_t logical)
-{
-        for (size_t i = map->n_runs; i-- > 0;)
-                if (logical >= map->runs[i].logical)
-                        return map->runs[i].physical + (logical - map->runs[i].logical);
+        if (r < 0)
+                return r;
+        *ret_block = map->block;
+        memset(map->block, 0, EXT4_BLOCK_SIZE);
+        map->offset += EXT4_BLOCK_SIZE;
+        map->block = NULL;
         return 0;
 }
 

@@ -1,3 +1,5 @@
+#include "ext4/ext4_tar.h"
+
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
@@ -7,43 +9,22 @@
 #include <unistd.h>
 
 #include "base/scoped.h"
-#include "base/size.h"
 #include "base/text.h"
-#include "ext4/ext4_builder.h"
-#include "ext4/ext4_image.h"
 #include "ext4/ext4_tar_acl.h"
-
-#define READ_BYTES      (256U << 10)
-#define PROGRESS_BYTES  MIB
-#define PROGRESS_COUNT  1024U
-#define SIZE_OF_PIPE    (8 * GIB)
-#define SIZE_FLOOR      GIB
-#define INODE_BYTES_MIN 16384U /* an entry takes an inode, and mke2fs's default has one for so many bytes */
 
 struct tar {
         struct archive *archive; /* owned */
-        int fd;                  /* borrowed */
+        const struct ext4_tar_source *source;
+        struct ext4_builder *builder;
         int read_errno;
-        char *buffer; /* owned */
-        const struct ext4_options *options;
-        struct ext4_builder *builder; /* owned */
-        struct ext4_report report;
-        uint64_t reported_bytes;
 };
-
-static void tar_done(struct tar *tar)
-{
-        if (tar->archive)
-                (void) archive_read_free(tar->archive);
-        ext4_builder_free(tar->builder);
-        free(tar->buffer);
-}
 
 static void tar_free(struct tar *tar)
 {
         if (!tar)
                 return;
-        tar_done(tar);
+        if (tar->archive)
+                (void) archive_read_free(tar->archive);
         free(tar);
 }
 SCOPED_FUNC(struct tar *, tar_free);
@@ -51,19 +32,13 @@ SCOPED_FUNC(struct tar *, tar_free);
 static la_ssize_t read_more(struct archive *archive, void *userdata, const void **ret_data)
 {
         struct tar *tar = userdata;
-        ssize_t got;
+        ssize_t got = tar->source->more(tar->source->userdata, ret_data);
 
         (void) archive;
-        do
-                got = read(tar->fd, tar->buffer, READ_BYTES);
-        while (got < 0 && errno == EINTR);
-        if (got < 0) {
-                tar->read_errno = errno;
-                return ARCHIVE_FATAL;
-        }
-        tar->report.bytes_read += (uint64_t) got;
-        *ret_data = tar->buffer;
-        return got;
+        if (got >= 0)
+                return got;
+        tar->read_errno = (int) -got;
+        return ARCHIVE_FATAL;
 }
 
 /* What libarchive found wrong. */
@@ -79,19 +54,22 @@ static int archive_failed(struct tar *tar, struct err *err)
                        why ? why : "no reason given");
 }
 
+static bool support_filters(struct archive *archive)
+{
+        /* ARCHIVE_WARN: libarchive was built without it and would run a program of that name */
+        return archive_read_support_filter_gzip(archive) == ARCHIVE_OK &&
+               archive_read_support_filter_xz(archive) == ARCHIVE_OK &&
+               archive_read_support_filter_zstd(archive) == ARCHIVE_OK;
+}
+
 static int tar_open(struct tar *tar, struct err *err)
 {
         tar->archive = archive_read_new();
         if (!tar->archive)
                 return err_set(err, ENOMEM, "ext4.tar", "no memory to read an archive");
-        /* ARCHIVE_WARN: libarchive was built without it and would run a program of that name */
-        if (archive_read_support_filter_gzip(tar->archive) != ARCHIVE_OK ||
-            archive_read_support_filter_xz(tar->archive) != ARCHIVE_OK ||
-            archive_read_support_filter_zstd(tar->archive) != ARCHIVE_OK ||
+        if ((!tar->source->is_plain && !support_filters(tar->archive)) ||
             archive_read_support_format_tar(tar->archive) != ARCHIVE_OK)
                 return err_set(err, ENOTSUP, "ext4.tar", "this libarchive lacks gzip, xz, zstd or tar");
-        if (!tar->buffer)
-                tar->buffer = xmalloc(READ_BYTES);
         if (archive_read_open(tar->archive, tar, NULL, read_more, NULL) != ARCHIVE_OK)
                 return archive_failed(tar, err);
         return 0;
@@ -107,17 +85,9 @@ static int next_entry(struct tar *tar, struct archive_entry **ret_entry, struct 
         return r == ARCHIVE_OK || r == ARCHIVE_WARN ? 1 : archive_failed(tar, err);
 }
 
-static int report_progress(struct tar *tar, struct err *err)
+static int report_progress(const struct tar *tar, struct err *err)
 {
-        const struct ext4_options *options = tar->options;
-
-        if (!options->progress || (tar->report.bytes_read - tar->reported_bytes < PROGRESS_BYTES &&
-                                   tar->report.n_entries % PROGRESS_COUNT != 0))
-                return 0;
-        tar->reported_bytes = tar->report.bytes_read;
-        if (options->progress(options->userdata, tar->report.bytes_read, tar->report.n_entries) < 0)
-                return err_set(err, ECANCELED, "ext4.tar", "cancelled");
-        return 0;
+        return tar->source->progress ? tar->source->progress(tar->source->userdata, err) : 0;
 }
 
 /* Skips slashes and "." components. */
@@ -215,7 +185,6 @@ static int copy_data(struct tar *tar, struct err *err)
                         r = report_progress(tar, err);
                 if (r < 0)
                         return r;
-                tar->report.content_bytes += n;
         }
         if (status != ARCHIVE_EOF)
                 return archive_failed(tar, err);
@@ -230,7 +199,7 @@ static int convert(struct tar *tar, struct archive_entry *from, struct ext4_entr
 
         if (!path)
                 return err_set(err, EBADMSG, "ext4.tar", "an entry without a name");
-        *to = (struct ext4_entry){ .path = below(path, tar->options->only_below),
+        *to = (struct ext4_entry){ .path = below(path, tar->source->only_below),
                                    .mode = archive_entry_mode(from),
                                    .major = (uint32_t) archive_entry_rdevmajor(from),
                                    .minor = (uint32_t) archive_entry_rdevminor(from),
@@ -238,14 +207,27 @@ static int convert(struct tar *tar, struct archive_entry *from, struct ext4_entr
         if (!to->path)
                 return 0;
         if (link_to) {
-                to->link_to = below(link_to, tar->options->only_below);
+                to->link_to = below(link_to, tar->source->only_below);
                 if (!to->link_to)
                         return err_set(err, EBADMSG, "ext4.tar", "'%.300s' is a hard link out of '%s'", path,
-                                       tar->options->only_below);
+                                       tar->source->only_below);
         }
         fill_times(from, to);
         r = fill_owner(from, to, err);
         return r < 0 ? r : 1;
+}
+
+/* What is in the entry now; acls and xattrs last as long as it is added. */
+static int add_converted(struct tar *tar, const struct ext4_entry *entry, struct err *err)
+{
+        const struct ext4_tar_source *source = tar->source;
+        bool wants_data = false;
+        int r = source->take ? source->take(source->userdata, tar->builder, entry, err) : 0;
+
+        if (r != 0)
+                return r < 0 ? r : 0;
+        r = ext4_builder_add(tar->builder, entry, &wants_data, err);
+        return r == 0 && wants_data ? copy_data(tar, err) : r;
 }
 
 static int add_entry(struct tar *tar, struct archive_entry *from, struct err *err)
@@ -253,7 +235,6 @@ static int add_entry(struct tar *tar, struct archive_entry *from, struct err *er
         struct ext4_xattr xattrs[EXT4_XATTRS_MAX + EXT4_TAR_N_ACLS];
         struct ext4_tar_acls acls = { 0 };
         struct ext4_entry entry;
-        bool wants_data = false;
         int r = convert(tar, from, &entry, err);
 
         if (r <= 0)
@@ -264,85 +245,30 @@ static int add_entry(struct tar *tar, struct archive_entry *from, struct err *er
         for (size_t i = 0; r == 0 && i < acls.n; i++)
                 xattrs[entry.n_xattrs++] = acls.xattrs[i];
         if (r == 0)
-                r = ext4_builder_add(tar->builder, &entry, &wants_data, err);
-        if (r == 0 && wants_data)
-                r = copy_data(tar, err);
+                r = add_converted(tar, &entry, err);
         ext4_tar_acls_done(&acls);
         return r;
 }
 
-static int build(struct tar *tar, const char *image_path, const struct ext4_options *options, struct err *err)
+int ext4_tar_read(const struct ext4_tar_source *source, struct ext4_builder *builder, uint64_t *ret_n_entries,
+                  struct err *err)
 {
+        scoped(tar_free) struct tar *tar = xcalloc(1, sizeof(*tar));
         struct archive_entry *entry;
-        int r = ext4_builder_new(image_path, options, &tar->builder, err);
+        int r;
 
-        if (r == 0)
-                r = tar_open(tar, err);
+        tar->source = source;
+        tar->builder = builder;
+        r = tar_open(tar, err);
         if (r < 0)
                 return r;
         while ((r = next_entry(tar, &entry, err)) > 0) {
-                tar->report.n_entries++;
+                ++*ret_n_entries;
                 r = add_entry(tar, entry, err);
                 if (r == 0)
                         r = report_progress(tar, err);
                 if (r < 0)
                         return r;
         }
-        return r < 0 ? r : ext4_builder_finish(tar->builder, err);
-}
-
-/* Reads the archive once for its size, and goes back. */
-static int measure(struct tar *tar, uint64_t *ret_size, struct err *err)
-{
-        off_t start = lseek(tar->fd, 0, SEEK_CUR);
-        uint64_t bytes = 0, n = 0, size;
-        struct archive_entry *entry;
-        int r;
-
-        if (start < 0) {
-                *ret_size = SIZE_OF_PIPE;
-                return 0;
-        }
-        r = tar_open(tar, err);
-        if (r < 0)
-                return r;
-        while ((r = next_entry(tar, &entry, err)) > 0) {
-                int64_t entry_size = archive_entry_size(entry);
-
-                bytes += entry_size > 0 && (uint64_t) entry_size < UINT64_MAX / 4 - bytes
-                                 ? (uint64_t) entry_size
-                                 : 0;
-                n++;
-        }
-        if (r < 0)
-                return r;
-        if (lseek(tar->fd, start, SEEK_SET) < 0)
-                return err_errno(err, "ext4.tar", "go back in the archive");
-        (void) archive_read_free(tar->archive);
-        tar->archive = NULL;
-        tar->report.bytes_read = 0;
-        size = bytes + bytes / 2 + n * INODE_BYTES_MIN;
-        *ret_size = (size > SIZE_FLOOR ? size : SIZE_FLOOR) / MIB * MIB;
-        return 0;
-}
-
-int ext4_from_tar(int tar_fd, const char *image_path, const struct ext4_options *options,
-                  struct ext4_report *ret_report, struct err *err)
-{
-        struct ext4_options sized = *options;
-        scoped(tar_free) struct tar *tar = xcalloc(1, sizeof(*tar));
-        int r = 0;
-
-        tar->fd = tar_fd;
-        tar->options = options;
-        if (sized.size == 0)
-                r = measure(tar, &sized.size, err);
-        if (r == 0)
-                r = build(tar, image_path, &sized, err);
-        if (r < 0)
-                return err_wrap(err, "archive to '%s'", image_path);
-        tar->report.size = sized.size;
-        if (ret_report)
-                *ret_report = tar->report;
-        return 0;
+        return r;
 }
