@@ -15,7 +15,8 @@
 #include "image/oci/oci_whiteout.h"
 #include "unit.h"
 
-#define DIGEST "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define DIGEST   "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define TOO_LONG DIGEST "0"
 
 static void whiteouts_are_read_from_names(void **state)
 {
