@@ -67,15 +67,13 @@ static void whiteouts_are_read_from_names(void **state)
 static void digests_are_lower_case_sha256(void **state)
 {
         uint8_t digest[OCI_DIGEST_BYTES];
-        static const char *const bad[] = {
-                "",
-                "sha256:",
-                DIGEST "0",
-                "sha512:00",
-                "SHA256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
-                "sha256:0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef",
-                "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde"
-        };
+        static const char *const bad[] = { "",
+                                           "sha256:",
+                                           "sha512:00",
+                                           TOO_LONG,
+                                           TOO_SHORT,
+                                           "SHA256:" HEX,
+                                           "sha256:0123456789ABCDEF" HEX48 };
 
         (void) state;
         for (size_t i = 0; i < N_ELEMENTS(bad); i++) {
