@@ -23,6 +23,7 @@
 #include "daemon/daemon_watch.h"
 #include "daemon/job.h"
 #include "image/image_store.h"
+#include "kernel/kernel_store.h"
 
 #define LISTEN_BACKLOG 128
 
@@ -211,10 +212,15 @@ static void provide_ssh_key(struct daemon *daemon)
 static void add_catalog(const struct daemon *daemon)
 {
         scoped_free char *copy = xstrdup(daemon->layout.config);
-        scoped_free char *images = layout_join(dirname(copy), "images.json", NULL);
+        const char *folder = dirname(copy);
+        scoped_free char *images = layout_join(folder, "images.json", NULL);
+        scoped_free char *kernels = layout_join(folder, "kernels.json", NULL);
         struct err err = { 0 };
 
         if (image_catalog_add(images, &err) < 0)
+                log_warn("the catalog is not used", "{s:s}", "error", err.message);
+        err = (struct err){ 0 };
+        if (kernel_catalog_add(kernels, &err) < 0)
                 log_warn("the catalog is not used", "{s:s}", "error", err.message);
 }
 

@@ -29,13 +29,7 @@ bool daemon_image_is_in_catalog(const char *image)
 
 bool daemon_kernel_is_in_catalog(const char *kernel)
 {
-        unsigned n = 0;
-        const struct kernel_catalog_entry *entries = kernel_catalog(&n);
-
-        for (unsigned i = 0; i < n; i++)
-                if (strcmp(entries[i].name, kernel) == 0)
-                        return true;
-        return false;
+        return kernel_catalog_find(kernel) != NULL;
 }
 
 json_t *daemon_image_job_params(const struct daemon *daemon, const char *image, const char *name,
@@ -57,9 +51,16 @@ json_t *daemon_image_job_params(const struct daemon *daemon, const char *image, 
 
 json_t *daemon_kernel_job_params(const struct daemon *daemon, const char *kernel, bool replace)
 {
-        return json_pack("{s:s, s:s, s:s, s:s, s:b}", "kernel", kernel, "kernels_folder",
-                         daemon->kernels_folder, "cache_folder", daemon->layout.cache, "agent_path",
-                         daemon->agent_path, "replace", (int) replace);
+        const struct kernel_catalog_entry *entry = kernel_catalog_find(kernel);
+        json_t *params = json_pack("{s:s, s:s, s:s, s:s, s:b}", "kernel", kernel, "kernels_folder",
+                                   daemon->kernels_folder, "cache_folder", daemon->layout.cache, "agent_path",
+                                   daemon->agent_path, "replace", (int) replace);
+
+        if (entry && entry->url[0] != '\0')
+                (void) json_object_update_new(
+                        params, json_pack("{s:s, s:s, s:I, s:s}", "url", entry->url, "sha256", entry->sha256,
+                                          "bundle_size", (json_int_t) entry->size, "distro", entry->distro));
+        return params;
 }
 
 void daemon_answer_with_job(struct daemon_operation *operation, const struct daemon_job_end *end)

@@ -25,6 +25,8 @@ struct job_image_local_params {
 struct job_kernel_params {
         const char *kernel, *kernels_folder, *cache_folder, *agent_path;
         const char *from, *modules, *distro; /* import */
+        const char *url, *sha256;            /* of its bundle, when it has one */
+        uint64_t bundle_size;
         bool replace;
 };
 

@@ -35,6 +35,9 @@ static const struct rpc_field kernel_params[] = {
         RPC_FIELD(struct job_kernel_params, from, "package, folder or file"),
         RPC_FIELD(struct job_kernel_params, modules, "folder of modules"),
         RPC_FIELD(struct job_kernel_params, distro, "distribution"),
+        RPC_FIELD(struct job_kernel_params, url, "address of its bundle"),
+        RPC_FIELD(struct job_kernel_params, sha256, "of the bundle"),
+        RPC_FIELD(struct job_kernel_params, bundle_size, "bytes of the bundle"),
         RPC_FIELD(struct job_kernel_params, replace, "replace a kernel of this name"),
         RPC_END,
 };
@@ -160,8 +163,12 @@ static int import_or_pull(const struct job_kernel_params *p, json_t **ret_result
                 .progress = {.report = report_progress, .userdata = word},
         };
         struct kernel kernel = { 0 };
-        int r = p->from ? kernel_import(&import, &kernel, err)
-                        : kernel_pull(&import, p->cache_folder, &kernel, err);
+        const struct kernel_catalog_entry bundle = {
+                .url = p->url, .sha256 = p->sha256, .size = p->bundle_size, .distro = p->distro
+        };
+        int r = p->from  ? kernel_import(&import, &kernel, err)
+                : p->url ? kernel_pull_bundle(&import, &bundle, &kernel, err)
+                         : kernel_pull(&import, p->cache_folder, &kernel, err);
 
         if (r < 0)
                 return r;

@@ -12,15 +12,17 @@ with open(source, encoding="utf-8") as file:
     entries = json.load(file)
 lines = []
 for entry in sorted(entries, key=lambda e: e["name"]):
-    if not NAME.fullmatch(entry["name"]) or not PACKAGE.fullmatch(entry["apt_package"]):
+    bundle = entry.get("bundle", {"url": "", "sha256": "", "size": 0})
+    package = entry.get("apt_package", "")
+    if not NAME.fullmatch(entry["name"]) or not (PACKAGE.fullmatch(package) or bundle["url"]):
         sys.exit(f"{source}: bad entry {entry}")
-    fields = (json.dumps(entry[key], ensure_ascii=True) for key in ("name", "doc", "apt_package"))
+    words = [entry["name"], entry["doc"], package, entry["distro"], entry["arch"], bundle["url"], bundle["sha256"]]
+    fields = [json.dumps(word, ensure_ascii=True) for word in words] + [str(bundle["size"])]
     lines.append("        { " + ", ".join(fields) + " },\n")
 with open(target, "w", encoding="utf-8") as file:
     file.write(
         "/* Generated from catalog/kernels.json. */\n"
         '#include "kernel/kernel_store.h"\n\n'
-        "static const struct kernel_catalog_entry entries[] = {\n" + "".join(lines) + "};\n\n"
-        "const struct kernel_catalog_entry *kernel_catalog(unsigned *ret_n)\n"
-        "{\n        *ret_n = sizeof(entries) / sizeof(entries[0]);\n        return entries;\n}\n"
+        "const struct kernel_catalog_entry kernel_catalog_entries[] = {\n" + "".join(lines) + "};\n\n"
+        f"const unsigned kernel_n_catalog_entries = {len(lines)};\n"
     )

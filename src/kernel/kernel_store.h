@@ -52,17 +52,35 @@ struct kernel_import {
 /* Stages beside the destination, renames at the end: a failure or kill leaves no kernel tree (S-260). */
 int kernel_import(const struct kernel_import *import, struct kernel *ret_kernel, struct err *err);
 
-/* A catalog entry: "debian-6.1" = package linux-image-cloud-amd64 by apt, which verifies it. */
+/*
+ * A catalog entry: "debian-6.1" = package linux-image-cloud-amd64 by apt, which verifies it, or a bundle, a .tar.zst of
+ * manifest.json, vmlinux and, when drivers are not built in, modules/ (a lib/modules/<version>).
+ */
 struct kernel_catalog_entry {
         const char *name;
         const char *doc;
-        const char *apt_package;
+        const char *apt_package; /* "": it is a bundle */
+        const char *distro, *arch;
+        const char *url, *sha256; /* of the bundle; "": none */
+        uint64_t size;            /* of the bundle, bytes; 0: unknown */
 };
+/* What was built in, and what kernel_catalog_add() has added. The first of a name counts. */
 const struct kernel_catalog_entry *kernel_catalog(unsigned *ret_n);
+/* NULL: no such name. */
+const struct kernel_catalog_entry *kernel_catalog_find(const char *name);
+/* Adds the entries of a catalog of the user's, all of them bundles, before those built in. A missing file is an empty
+ * one. EBADMSG names the entry. A second call's entries take the place of the first's. */
+int kernel_catalog_add(const char *path, struct err *err);
+extern const struct kernel_catalog_entry kernel_catalog_entries[];
+extern const unsigned kernel_n_catalog_entries;
 
 /* Downloads and imports. ENOENT when the name is not in the catalog (names the known ones). */
 int kernel_pull(const struct kernel_import *import /* .from unused */, const char *cache_folder,
                 struct kernel *ret_kernel, struct err *err);
+
+/* The same from a bundle: staged below kernel_fetched_bytes_max, hashed, and only then unpacked (S-259). */
+int kernel_pull_bundle(const struct kernel_import *import /* .from unused */,
+                       const struct kernel_catalog_entry *bundle, struct kernel *ret_kernel, struct err *err);
 
 int kernel_read(const char *kernels_folder, const char *name, struct kernel *ret_kernel,
                 struct err *err); /* ENOENT */

@@ -2,9 +2,11 @@
 import json
 import os
 import shutil
+import subprocess
 
 import pytest
 
+from conftest import TOP
 from instance import sh
 
 
@@ -149,3 +151,33 @@ def test_df_tells_what_everything_takes(instance, vm):
     assert found["vms"]["real_bytes"] == real and found["vms"]["reclaimable_bytes"] == 0
     assert "debian-bookworm" in instance.banger("df", "--verbose").stdout
     assert instance.banger("df").stdout.splitlines()[0].split("  ")[0] == "TYPE"
+
+
+def test_a_bundle_in_a_catalog_of_ones_own_is_pulled_and_boots(instance, vm):
+    shutil.copy2(TOP / "scripts/make-bundle", instance.bin)
+    config = instance.home / ".config/banger"
+    try:
+        done = subprocess.run(instance.argv(instance.bin / "make-bundle", "debian-bookworm", instance.home / "bundles"),
+                              env=instance.environment({"ZSTD_LEVEL": "1"}), cwd=instance.home, capture_output=True, text=True,
+                              timeout=300)
+        assert done.returncode == 0, done.stderr
+        entry = json.loads((instance.home / "bundles/debian-bookworm.json").read_text())
+        instance.as_owner_mkdir(config)
+        (config / "images.json").write_text(json.dumps([dict(entry, name="team"), dict(entry, name="broken", bundle=dict(
+            entry["bundle"], sha256="0" * 64))]))
+        instance.end_daemon()  # catalogs are read at its start
+        assert {"team", "broken"} <= {i["name"] for i in instance.json("image", "list", "--available")}
+        refused = instance.banger("image", "pull", "broken", check=False)
+        assert refused.returncode == 1 and "the catalog says 0000" in refused.stderr
+        shown = json.loads(instance.banger("image", "pull", "team", "--json", timeout=300).stdout)
+        assert shown["source"] == "bundle:" + entry["bundle"]["url"] and shown["kernel"] == "debian-6.1"
+        assert shown["real_bytes"] < shown["size_bytes"] / 4  # holes stayed holes
+        name = vm("--image", "team")
+        assert instance.banger("vm", "exec", name, "--", "cat", "/proc/1/comm").stdout == "systemd\n"
+        assert [f for f in (instance.state / "images").iterdir() if f.name.startswith(".")] == []
+        instance.banger("vm", "delete", name)
+    finally:
+        instance.banger("image", "delete", "team", check=False)
+        (config / "images.json").unlink(missing_ok=True)
+        shutil.rmtree(instance.home / "bundles", ignore_errors=True)
+        instance.end_daemon()
