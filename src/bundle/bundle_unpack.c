@@ -41,8 +41,12 @@ static int refuse(const char *name, const char *why, struct err *err)
         char shown[128];
         size_t i = 0;
 
-        for (; name && name[i] && i < sizeof(shown) - 1; i++) /* a stranger's name on somebody's terminal */
-                shown[i] = (unsigned char) name[i] < ' ' || name[i] == 0x7f ? '?' : name[i];
+        for (; name && name[i] && i < sizeof(shown) - 1; i++) {
+                shown[i] = name[i];
+                if ((unsigned char) name[i] < ' ' ||
+                    name[i] == 0x7f) /* a stranger's, on somebody's terminal */
+                        shown[i] = '?';
+        }
         shown[i] = '\0';
         return err_set(err, EBADMSG, "bundle.unpack", "the bundle is refused: '%s' %s", shown, why);
 }
