@@ -1,7 +1,7 @@
 /*
  * image.*: images. An image is described by an object: name, source, kernel, distro, managed, size_bytes, real_bytes,
  * created_at, rootfs_path, work_seed_path, and in lists used_by, the names of its VMs; in the catalog: name, doc, kernel,
- * pulled.
+ * bundle_bytes (0: made here, or unknown), pulled.
  */
 #pragma once
 

@@ -1,6 +1,6 @@
 /*
  * kernel.*: kernels. A kernel is described by an object: name, version, distro, source, sha256, vmlinux_path,
- * initramfs_path, imported_at, bytes, n_modules; in the catalog: name, doc, pulled.
+ * initramfs_path, imported_at, bytes, n_modules; in the catalog: name, doc, bundle_bytes, pulled.
  */
 #pragma once
 

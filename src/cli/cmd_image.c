@@ -204,7 +204,7 @@ int cmd_image_prune(struct cli *cli, const struct cli_args *args, struct err *er
         json_array_foreach (deleted, i, image)
                 (void) printf("%s\n", json_string_value(image));
         if (json_array_size(unused) == 0)
-                (void) fputs("every image is used by a vm; nothing to delete\n", stderr);
+                (void) fputs("no image is without a vm; nothing to delete\n", stderr);
         return status;
 }
 

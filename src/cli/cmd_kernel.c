@@ -54,10 +54,11 @@ static int list_local(struct cli *cli, const struct cli_args *args, struct err *
 
 static int list_available(struct cli *cli, const struct cli_args *args, struct err *err)
 {
-        static const char *const heads[] = { "NAME", "STATE", "DESCRIPTION" };
+        static const char *const heads[] = { "NAME", "STATE", "SIZE", "DESCRIPTION" };
         scoped(table_done) struct table table = { .n_columns = sizeof(heads) / sizeof(heads[0]) };
         scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
         int r = cli_call(cli, &api_kernel_catalog, NULL, &reply, err);
+        char size[SIZE_TEXT_MAX];
         const json_t *kernel = NULL;
         size_t i;
 
@@ -72,6 +73,9 @@ static int list_available(struct cli *cli, const struct cli_args *args, struct e
         json_array_foreach (json_object_get(reply.result, "kernels"), i, kernel) {
                 table_add(&table, json_text(kernel, "name"));
                 table_add(&table, json_flag(kernel, "pulled") ? "pulled" : "available");
+                size_human(json_u64(kernel, "bundle_bytes", 0), size);
+                table_add(&table,
+                          json_u64(kernel, "bundle_bytes", 0) > 0 ? size : NULL); /* apt knows its own */
                 table_add(&table, json_text(kernel, "doc"));
         }
         table_print(&table, stdout);

@@ -151,10 +151,12 @@ DAEMON_HANDLER(daemon_image_catalog)
         (void) params;
         (void) err;
         for (unsigned i = 0; i < n; i++)
-                (void) json_array_append_new(
-                        array, json_pack("{s:s, s:s, s:s, s:b}", "name", entries[i].name, "doc",
-                                         entries[i].doc, "kernel", entries[i].kernel, "pulled",
-                                         (int) image_is_here(daemon_of(call), entries[i].name)));
+                if (image_catalog_find(entries[i].name) == &entries[i]) /* no second of its name */
+                        (void) json_array_append_new(
+                                array, json_pack("{s:s, s:s, s:s, s:I, s:b}", "name", entries[i].name, "doc",
+                                                 entries[i].doc, "kernel", entries[i].kernel, "bundle_bytes",
+                                                 (json_int_t) entries[i].size, "pulled",
+                                                 (int) image_is_here(daemon_of(call), entries[i].name)));
         *ret_result = json_pack("{s:o}", "images", array);
         return 0;
 }
@@ -169,6 +171,8 @@ DAEMON_HANDLER(daemon_image_delete)
         (void) ret_result;
         if (r == 0 && daemon_job_find(daemon, key, "job.image.pull"))
                 r = err_set(err, EBUSY, "image.delete", "image '%s' is being pulled", p->image);
+        if (r == 0 && daemon_job_find(daemon, key, "job.image.promote"))
+                r = err_set(err, EBUSY, "image.delete", "image '%s' is being promoted", p->image);
         return r < 0 ? r : image_delete(daemon->images_folder, p->image, err);
 }
 
@@ -244,10 +248,13 @@ DAEMON_HANDLER(daemon_kernel_catalog)
         (void) params;
         (void) err;
         for (unsigned i = 0; i < n; i++)
-                (void) json_array_append_new(
-                        array,
-                        json_pack("{s:s, s:s, s:b}", "name", entries[i].name, "doc", entries[i].doc, "pulled",
-                                  (int) daemon_kernel_is_here(daemon_of(call), entries[i].name)));
+                if (kernel_catalog_find(entries[i].name) == &entries[i])
+                        (void) json_array_append_new(
+                                array,
+                                json_pack("{s:s, s:s, s:I, s:b}", "name", entries[i].name, "doc",
+                                          entries[i].doc, "bundle_bytes", (json_int_t) entries[i].size,
+                                          "pulled",
+                                          (int) daemon_kernel_is_here(daemon_of(call), entries[i].name)));
         *ret_result = json_pack("{s:o}", "kernels", array);
         return 0;
 }
