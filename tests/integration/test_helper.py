@@ -278,9 +278,23 @@ def test_a_tap_for_the_pool_carries_nothing(helper):
         frame = guest.echo()
         guest.send(frame)
         assert not is_heard(sock, frame)
+        assert helper.code("pin_tap", tap="tap-pool-1", guest_ip="172.16.0.9", mac="06:00:ac:10:00:09", **NET) != "ok"  # none there
+        pooled = Guest.__new__(Guest)
+        pooled.helper, pooled.name, pooled.fd, pooled.ip, pooled.mac = helper, "tap-pool-0", fd, "172.16.0.9", "06:00:ac:10:00:09"
+        helper.ok("pin_tap", tap=pooled.name, guest_ip=pooled.ip, mac=pooled.mac, **NET)
+        pooled.send(frame)  # another's
+        assert not is_heard(sock, frame)
+        frame = pooled.echo()
+        pooled.send(frame)
+        assert is_heard(sock, frame)
+    assert helper.code("pin_tap", tap=pooled.name, guest_ip=pooled.ip, mac=pooled.mac, **NET) == "already_exists"
+    port = links()["tap-pool-0"]["linkinfo"]["info_slave_data"]
+    assert port["isolated"] and not port["learning"] and not port["flood"]
     guest.fd = own
+    assert not reaches(pooled, guest, "bridge") and not reaches(guest, pooled, "bridge")
     guest.close()
-    os.close(fd)
+    pooled.close()
+    assert "172.16.0.9" not in ruleset()
 
 
 # NAT
@@ -358,12 +372,13 @@ HUGE = "x" * 100000
 GOOD = {
     "ensure_bridge": dict(NET),
     "create_tap": dict(NET, tap="tap-fc-5", guest_ip="172.16.0.5", mac="06:00:ac:10:00:05", nat=True, peers=True),
+    "pin_tap": dict(NET, tap="tap-pool-5", guest_ip="172.16.0.5", mac="06:00:ac:10:00:05", nat=True, peers=True),
     "delete_tap": {"tap": "tap-fc-5", "guest_ip": "172.16.0.5"},
     "ensure_nat": {"tap": "tap-fc-5", "guest_ip": "172.16.0.5", "enable": True},
     "kill_process": {"pid": 4000000},
     "signal_process": {"pid": 4000000, "signal": "TERM"},
 }
-OPTIONAL = {"create_tap": ("guest_ip", "mac", "nat", "peers"), "delete_tap": ("guest_ip",)}
+OPTIONAL = {"create_tap": ("guest_ip", "mac", "nat", "peers"), "pin_tap": ("nat", "peers"), "delete_tap": ("guest_ip",)}
 ODD = [None, True, 7, -1, 1.5, [], {}, "", HUGE, "../x", "%d", "a b", "\u00e9", 2**63 - 1]
 BAD = {
     "bridge": ["eth0", "docker0", "lo", "br-fcx", "br-fc-0123456789", "br-fc-%d"],

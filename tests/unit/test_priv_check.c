@@ -314,8 +314,8 @@ static void pids_of_nobody_and_of_init_are_refused(void **state)
 static void the_table_of_methods_is_closed_and_in_order(void **state)
 {
         static const char *const names[PRIV_N_METHODS] = {
-                "priv.ping",       "priv.ensure_bridge", "priv.create_tap",     "priv.delete_tap",
-                "priv.ensure_nat", "priv.kill_process",  "priv.signal_process",
+                "priv.ping",       "priv.ensure_bridge", "priv.create_tap",   "priv.pin_tap",
+                "priv.delete_tap", "priv.ensure_nat",    "priv.kill_process", "priv.signal_process",
         };
 
         (void) state;

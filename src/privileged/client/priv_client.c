@@ -86,15 +86,10 @@ static int check_tap(const struct priv_tap *tap, struct err *err)
         return r;
 }
 
-int priv_create_tap(const char *socket, const struct priv_tap *tap, int *ret_fd, struct err *err)
+static json_t *tap_params(const struct priv_tap *tap)
 {
-        scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
-        json_t *params;
-        int r = check_tap(tap, err);
+        json_t *params = network_params(&tap->network);
 
-        if (r < 0)
-                return r;
-        params = network_params(&tap->network);
         (void) json_object_set_new(params, "tap", json_string(tap->name));
         if (tap->guest_ip)
                 (void) json_object_set_new(params, "guest_ip", json_string(tap->guest_ip));
@@ -102,12 +97,28 @@ int priv_create_tap(const char *socket, const struct priv_tap *tap, int *ret_fd,
                 (void) json_object_set_new(params, "mac", json_string(tap->mac));
         (void) json_object_set_new(params, "nat", json_boolean(tap->nat));
         (void) json_object_set_new(params, "peers", json_boolean(tap->peers));
-        r = call(socket, PRIV_CREATE_TAP, params, &reply, err);
+        return params;
+}
+
+int priv_create_tap(const char *socket, const struct priv_tap *tap, int *ret_fd, struct err *err)
+{
+        scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
+        int r = check_tap(tap, err);
+
+        if (r == 0)
+                r = call(socket, PRIV_CREATE_TAP, tap_params(tap), &reply, err);
         if (r == 0) {
                 *ret_fd = reply.fds[0];
                 reply.n_fds = 0;
         }
         return r;
+}
+
+int priv_pin_tap(const char *socket, const struct priv_tap *tap, struct err *err)
+{
+        int r = check_tap(tap, err);
+
+        return r == 0 ? call_without_answer(socket, PRIV_PIN_TAP, tap_params(tap), err) : r;
 }
 
 int priv_delete_tap(const char *socket, const char *tap, const char *guest_ip, struct err *err)
@@ -158,4 +169,38 @@ int priv_signal_process(const char *socket, uint32_t pid, const char *signal, st
                 return r;
         return call_without_answer(socket, PRIV_SIGNAL_PROCESS,
                                    json_pack("{s:I, s:s}", "pid", (json_int_t) pid, "signal", signal), err);
+}
+
+static struct priv_request request_of(enum priv_method method, json_t *owned_params)
+{
+        return (struct priv_request){ priv_methods[method].name, owned_params,
+                                      priv_methods[method].n_fds_out };
+}
+
+int priv_request_ensure_bridge(const struct priv_network *network, struct priv_request *ret_request,
+                               struct err *err)
+{
+        int r = priv_check_network(network, err);
+
+        if (r == 0)
+                *ret_request = request_of(PRIV_ENSURE_BRIDGE, network_params(network));
+        return r;
+}
+
+int priv_request_create_tap(const struct priv_tap *tap, struct priv_request *ret_request, struct err *err)
+{
+        int r = check_tap(tap, err);
+
+        if (r == 0)
+                *ret_request = request_of(PRIV_CREATE_TAP, tap_params(tap));
+        return r;
+}
+
+int priv_request_delete_tap(const char *tap, struct priv_request *ret_request, struct err *err)
+{
+        int r = priv_check_tap(tap, err);
+
+        if (r == 0)
+                *ret_request = request_of(PRIV_DELETE_TAP, json_pack("{s:s}", "tap", tap));
+        return r;
 }

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -24,9 +25,22 @@ struct priv_tap {
 };
 /* *ret_fd is the open tap, the caller's (virtio-net header on, one queue). EBUSY while somebody has it open. */
 int priv_create_tap(const char *socket, const struct priv_tap *tap, int *ret_fd, struct err *err);
+/* For a tap of the pool, which somebody has open. EEXIST when it has a pin already, ENODEV when it is gone. */
+int priv_pin_tap(const char *socket, const struct priv_tap *tap, struct err *err);
 /* A missing one is success. What its guest was allowed goes with it; guest_ip may be NULL when a pin tells it. */
 int priv_delete_tap(const char *socket, const char *tap, const char *guest_ip, struct err *err);
 int priv_ensure_nat(const char *socket, const char *guest_ip, const char *tap, bool enable, struct err *err);
 /* ENOENT: the process is gone. EPERM: it is not a VMM of banger. */
 int priv_kill_process(const char *socket, uint32_t pid, struct err *err);
 int priv_signal_process(const char *socket, uint32_t pid, const char *signal, struct err *err);
+
+/* A request for those who do not wait for the answer here: the params are checked, and the caller's. */
+struct priv_request {
+        const char *method;
+        json_t *params;
+        unsigned n_fds; /* that come with a good answer */
+};
+int priv_request_ensure_bridge(const struct priv_network *network, struct priv_request *ret_request,
+                               struct err *err);
+int priv_request_create_tap(const struct priv_tap *tap, struct priv_request *ret_request, struct err *err);
+int priv_request_delete_tap(const char *tap, struct priv_request *ret_request, struct err *err);

@@ -21,6 +21,20 @@ static const struct rpc_field create_tap_params[] = {
         RPC_END,
 };
 
+static const struct rpc_field pin_tap_params[] = {
+        RPC_FIELD(struct priv_pin_tap_params, tap, "tap-fc-... or tap-pool-...", .required = true),
+        RPC_FIELD(struct priv_pin_tap_params, bridge, "br-fc or br-fc-...", .required = true),
+        RPC_FIELD(struct priv_pin_tap_params, bridge_ip, "the host's address on it", .required = true),
+        RPC_FIELD(struct priv_pin_tap_params, cidr, "prefix length, 8 to 32", .required = true),
+        RPC_FIELD(struct priv_pin_tap_params, guest_ip, "the only IPv4 address the guest may use",
+                  .required = true),
+        RPC_FIELD(struct priv_pin_tap_params, mac, "the only link address the guest may use",
+                  .required = true),
+        RPC_FIELD(struct priv_pin_tap_params, nat, "whether the guest may go out"),
+        RPC_FIELD(struct priv_pin_tap_params, peers, "whether it may talk to other guests that may"),
+        RPC_END,
+};
+
 static const struct rpc_field delete_tap_params[] = {
         RPC_FIELD(struct priv_delete_tap_params, tap, "tap-fc-... or tap-pool-...", .required = true),
         RPC_FIELD(struct priv_delete_tap_params, guest_ip, "the address its guest had"),
@@ -57,6 +71,7 @@ const struct rpc_method priv_methods[PRIV_N_METHODS] = {
                                        ensure_bridge_params, .is_quiet = true),
         [PRIV_CREATE_TAP]     = METHOD(create_tap, "Create a tap in the bridge and pass it back open.",
                                        create_tap_params, .n_fds_out = 1, .is_quiet = true),
+        [PRIV_PIN_TAP]        = METHOD(pin_tap, "Give a tap of the pool to a guest.", pin_tap_params, .is_quiet = true),
         [PRIV_DELETE_TAP]     = METHOD(delete_tap, "Remove a tap and what was allowed to its guest.",
                                        delete_tap_params, .is_quiet = true),
         [PRIV_ENSURE_NAT]     = METHOD(ensure_nat, "Let a guest out to other networks, or not.",

@@ -13,6 +13,7 @@ enum priv_method {
         PRIV_PING,
         PRIV_ENSURE_BRIDGE,
         PRIV_CREATE_TAP,
+        PRIV_PIN_TAP,
         PRIV_DELETE_TAP,
         PRIV_ENSURE_NAT,
         PRIV_KILL_PROCESS,
@@ -43,6 +44,18 @@ struct priv_create_tap_params {
         const char *mac;
         bool nat;   /* the guest may go out at once; false: what its address was allowed before ends */
         bool peers; /* it may talk to other guests that may, too */
+};
+
+/* The second half of create_tap, for a tap that waited in the pool and has no pin yet. */
+struct priv_pin_tap_params {
+        const char *tap;
+        const char *bridge;
+        const char *bridge_ip;
+        uint32_t cidr;
+        const char *guest_ip;
+        const char *mac;
+        bool nat;
+        bool peers;
 };
 
 struct priv_delete_tap_params {

@@ -360,6 +360,18 @@ int firewall_admit(const char *bridge, const struct firewall_guest *guest, struc
         return r == 0 ? nft_batch_commit(&batch, err) : r;
 }
 
+int firewall_has_pin(const char *tap, bool *ret_has, struct err *err)
+{
+        scoped(nft_keys_done) struct nft_keys all = { 0 };
+        int r = nft_list_keys(&at_bridge, &pins, &all, err);
+
+        *ret_has = false;
+        for (size_t i = 0; r == 0 && i < all.n; i++)
+                if (strncmp((const char *) all.bytes + i * sizeof(struct pin), tap, IFNAMSIZ) == 0)
+                        *ret_has = true;
+        return r;
+}
+
 int firewall_forget(const char *tap, uint32_t guest_ip, struct err *err)
 {
         scoped(nft_batch_done) struct nft_batch batch = { 0 };

@@ -34,6 +34,8 @@ int firewall_add_bridge(const char *bridge, struct err *err);
  * it or to the address, goes. With nat: see firewall_set_nat().
  */
 int firewall_admit(const char *bridge, const struct firewall_guest *guest, struct err *err);
+/* Whether something is pinned to the tap. */
+int firewall_has_pin(const char *tap, bool *ret_has, struct err *err);
 /* Nothing passes from tap any more, and what its guest was allowed ends. guest_ip 0: only what pins tell of it. */
 int firewall_forget(const char *tap, uint32_t guest_ip, struct err *err);
 /* Lets a guest out, with forwarding switched on and past a foreign forward policy of drop; or not. */

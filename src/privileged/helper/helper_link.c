@@ -291,9 +291,11 @@ int link_attach_port(const struct link_port *wish, struct err *err)
         if (master.index == 0 || port.index == 0)
                 return err_set(err, ENODEV, OP, "interface '%s' is gone",
                                master.index == 0 ? wish->bridge : tap);
-        if (port.master != 0)
+        if (port.master != 0 && !(wish->is_fresh && port.master == master.index)) {
                 r = set_master(tap, port.index, 0, err);
-        if (r == 0)
+                port.master = 0;
+        }
+        if (r == 0 && port.master == 0)
                 r = set_master(tap, port.index, master.index, err);
         if (r == 0)
                 r = limit_port(tap, port.index, wish->has_peers, err);

@@ -32,8 +32,10 @@ struct link_port {
         const char *tap, *bridge;
         const uint8_t *mac;
         bool has_peers;
+        bool is_fresh; /* nothing was ever learned or told about the tap */
 };
-int link_attach_port(const struct link_port *port, struct err *err);
+/* A port of this bridge already that never was anybody's is only given what is its guest's: a shorter way. */
+int link_attach_port(const struct link_port *wish, struct err *err);
 
 /* A missing one is success; EINVAL when it is not a tap. */
 int link_delete_tap(const char *tap, struct err *err);

@@ -31,7 +31,7 @@ static int ping(struct rpc_call *call, const void *params, json_t **ret_result, 
 static int attach_again(const struct firewall_guest *guest, void *userdata, struct err *err)
 {
         const struct priv_network *network = userdata;
-        const struct link_port port = { guest->tap, network->bridge, guest->mac, guest->peers };
+        const struct link_port port = { guest->tap, network->bridge, guest->mac, guest->peers, false };
         const struct in_addr raw = { htonl(guest->guest_ip) };
         char text[INET_ADDRSTRLEN] = "";
         struct err not_here = { 0 };
@@ -101,10 +101,10 @@ static int check_tap_wish(const struct priv_create_tap_params *p, struct tap_wis
 }
 
 /* The limits stand before the bridge is up and before the tap is a port, so no frame passes unchecked. */
-static int connect_tap(const struct tap_wish *wish, struct err *err)
+static int connect_tap(const struct tap_wish *wish, bool is_fresh, struct err *err)
 {
         const struct firewall_guest guest = { wish->name, wish->mac, wish->guest_ip, wish->nat, wish->peers };
-        const struct link_port port = { wish->name, wish->network.bridge, wish->mac, wish->peers };
+        const struct link_port port = { wish->name, wish->network.bridge, wish->mac, wish->peers, is_fresh };
         int r = firewall_admit(wish->network.bridge, &guest, err);
 
         if (r == 0)
@@ -124,7 +124,7 @@ static int create_tap(struct rpc_call *call, const void *params, json_t **ret_re
                 r = tap_open(wish.name, config->owner_uid, config->owner_gid, &fd, err);
         if (r < 0)
                 return r;
-        r = connect_tap(&wish, err);
+        r = connect_tap(&wish, false, err);
         if (r < 0) {
                 struct err other = { 0 };
 
@@ -135,6 +135,32 @@ static int create_tap(struct rpc_call *call, const void *params, json_t **ret_re
         }
         call->reply_fds[call->n_reply_fds++] = take_fd(&fd);
         return 0;
+}
+
+/* The parameters are a create_tap's with nothing optional but what is allowed. */
+static int pin_tap(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)
+{
+        const struct priv_pin_tap_params *p = params;
+        const struct priv_create_tap_params asked = { p->tap,      p->bridge, p->bridge_ip, p->cidr,
+                                                      p->guest_ip, p->mac,    p->nat,       p->peers };
+        struct link_state state = { 0 };
+        struct tap_wish wish;
+        bool has_pin = false;
+        int r = check_tap_wish(&asked, &wish, err);
+
+        (void) call;
+        (void) ret_result;
+        if (r == 0)
+                r = link_find(wish.name, &state, err);
+        if (r == 0)
+                r = firewall_has_pin(wish.name, &has_pin, err);
+        if (r < 0)
+                return r;
+        if (state.index == 0 || strcmp(state.kind, "tun") != 0)
+                return err_set(err, ENODEV, "priv.pin_tap", "there is no tap '%s'", wish.name);
+        if (has_pin)
+                return err_set(err, EEXIST, "priv.pin_tap", "tap '%s' is a guest's already", wish.name);
+        return connect_tap(&wish, true, err);
 }
 
 static int delete_tap(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)
@@ -204,6 +230,7 @@ const struct rpc_binding helper_bindings[] = {
         {&priv_methods[PRIV_PING],            ping          },
         { &priv_methods[PRIV_ENSURE_BRIDGE],  ensure_bridge },
         { &priv_methods[PRIV_CREATE_TAP],     create_tap    },
+        { &priv_methods[PRIV_PIN_TAP],        pin_tap       },
         { &priv_methods[PRIV_DELETE_TAP],     delete_tap    },
         { &priv_methods[PRIV_ENSURE_NAT],     ensure_nat    },
         { &priv_methods[PRIV_KILL_PROCESS],   kill_process  },
