@@ -108,7 +108,8 @@ int rpc_pending_begin(int sock, const struct rpc_request *request, struct rpc_pe
         r = fd_set_nonblocking(sock, true);
         if (r < 0)
                 return err_set(err, -r, request->method, "socket: %s", strerror(-r));
-        *ret_pending = (struct rpc_pending){ .sock = sock, .request = request };
+        *ret_pending =
+                (struct rpc_pending){ .sock = sock, .request = request, .reader = { .max = RPC_ANSWER_MAX } };
         return 0;
 }
 

@@ -74,6 +74,11 @@ static ssize_t receive_some(struct rpc_reader *reader, int sock, void *buffer, s
         return got;
 }
 
+static uint32_t max_of(const struct rpc_reader *reader)
+{
+        return reader->max != 0 ? reader->max : RPC_MESSAGE_MAX;
+}
+
 /* 1: more bytes came; 0: none are there now. */
 static int read_part(struct rpc_reader *reader, int sock, struct err *err)
 {
@@ -96,9 +101,9 @@ static int read_part(struct rpc_reader *reader, int sock, struct err *err)
                 memcpy(reader->length + reader->n_length, buffer, (size_t) got);
                 reader->n_length += (size_t) got;
                 if (reader->n_length == sizeof(reader->length) &&
-                    (body_length(reader) == 0 || body_length(reader) > RPC_MESSAGE_MAX))
+                    (body_length(reader) == 0 || body_length(reader) > max_of(reader)))
                         return err_set(err, EINVAL, "rpc.receive", "a message of %u bytes (at most %u)",
-                                       body_length(reader), RPC_MESSAGE_MAX);
+                                       body_length(reader), max_of(reader));
         } else {
                 text_append_bytes(&reader->body, buffer, (size_t) got);
         }
@@ -143,9 +148,9 @@ int rpc_encode(const json_t *message, struct text *ret_bytes, struct err *err)
         size_t n = json ? strlen(json) : 0;
         unsigned char length[4];
 
-        if (!json || n > RPC_MESSAGE_MAX)
+        if (!json || n > RPC_ANSWER_MAX)
                 return err_set(err, EMSGSIZE, "rpc.send", "a message of %zu bytes (at most %u)", n,
-                               RPC_MESSAGE_MAX);
+                               RPC_ANSWER_MAX);
         for (unsigned i = 0; i < sizeof(length); i++)
                 length[i] = (unsigned char) (n >> (8 * i));
         text_append_bytes(ret_bytes, length, sizeof(length));

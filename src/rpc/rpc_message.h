@@ -14,7 +14,8 @@
 #include "base/text.h"
 
 #define RPC_VERSION     1
-#define RPC_MESSAGE_MAX (1U << 20) /* bytes of JSON */
+#define RPC_MESSAGE_MAX (1U << 20)  /* bytes of JSON in a request */
+#define RPC_ANSWER_MAX  (64U << 20) /* in an answer: lists of thousands */
 #define RPC_OP_ID_MAX   40
 
 /* "op-" and 12 hex digits (S-096). */
@@ -23,6 +24,7 @@ bool rpc_op_id_is_valid(const char *op_id);
 
 /* Receives without blocking. Start with { 0 }. */
 struct rpc_reader {
+        uint32_t max; /* bytes of a message; 0: RPC_MESSAGE_MAX */
         unsigned char length[4];
         size_t n_length;
         struct text body;
