@@ -82,10 +82,16 @@ int vmm_kvm_check(void);
 /* Where name would be executed from by PATH; owned by the caller, NULL when nowhere. A name with a slash is itself. */
 char *vmm_program_find(const char *name);
 
+/* A second; 0: unlimited. */
+struct vmm_limit {
+        uint64_t operations, bytes;
+};
+
 struct vmm_drive {
         const char *id; /* "rootfs" */
         const char *path;
         bool is_root, read_only;
+        struct vmm_limit limit;
 };
 
 /* Everything a VM needs from its VMM. Strings borrowed. */
@@ -101,6 +107,7 @@ struct vmm_machine {
         const char *tap; /* NULL: no network */
         int tap_fd; /* handed to banger-qemu, which may not be allowed to open /dev/net/tun; FD_NONE: open by name */
         const char *mac;
+        uint64_t net_bytes; /* a second in each direction, 0: unlimited; Firecracker alone can limit it */
         uint32_t guest_cid;
         const char *vsock_path;
         const char *api_path;

@@ -15,6 +15,7 @@
 #define REQUEST_TIMEOUT_MS 10000
 /* InstanceStart loads the kernel and, under QEMU, starts a process. */
 #define START_TIMEOUT_MS 60000
+#define REFILL_MS        1000
 /* PUT /serial came with 1.14; before, the console is standard output. */
 static const struct vmm_version serial_since = { 1, 14, 0 };
 
@@ -65,6 +66,21 @@ static bool is_device_id(const char *id)
         return true;
 }
 
+/* A bucket that holds a second's worth and is filled again in a second; NULL without a limit. */
+static json_t *bucket(uint64_t a_second)
+{
+        return a_second > 0 ? json_pack("{s:I, s:I}", "size", (json_int_t) a_second, "refill_time",
+                                        (json_int_t) REFILL_MS)
+                            : NULL;
+}
+
+static json_t *rate_limiter(const struct vmm_limit *limit)
+{
+        if (limit->bytes == 0 && limit->operations == 0)
+                return NULL;
+        return json_pack("{s:o*, s:o*}", "bandwidth", bucket(limit->bytes), "ops", bucket(limit->operations));
+}
+
 /*
  * Writeback offers the guest a flush, so that its sync reaches the file and not only our page cache (S-030). A root
  * disk is thrown away with its VM and need not outlive a crash of the host.
@@ -76,9 +92,10 @@ static int put_drive(struct vmm_http *http, const struct vmm_drive *drive, struc
 
         assert(is_device_id(drive->id));
         return put(http, path,
-                   json_pack("{s:s, s:s, s:b, s:b, s:s}", "drive_id", drive->id, "path_on_host", drive->path,
-                             "is_root_device", drive->is_root, "is_read_only", drive->read_only, "cache_type",
-                             durable ? "Writeback" : "Unsafe"),
+                   json_pack("{s:s, s:s, s:b, s:b, s:s, s:o*}", "drive_id", drive->id, "path_on_host",
+                             drive->path, "is_root_device", drive->is_root, "is_read_only", drive->read_only,
+                             "cache_type", durable ? "Writeback" : "Unsafe", "rate_limiter",
+                             rate_limiter(&drive->limit)),
                    err);
 }
 
@@ -93,11 +110,14 @@ static int put_drives(struct vmm_http *http, const struct vmm_machine *machine, 
 
 static int put_network(struct vmm_http *http, const struct vmm_machine *machine, struct err *err)
 {
+        const struct vmm_limit limit = { .bytes = machine->net_bytes };
+
         if (!machine->tap)
                 return 0;
         return put(http, "/network-interfaces/eth0",
-                   json_pack("{s:s, s:s, s:s*}", "iface_id", "eth0", "host_dev_name", machine->tap,
-                             "guest_mac", machine->mac),
+                   json_pack("{s:s, s:s, s:s*, s:o*, s:o*}", "iface_id", "eth0", "host_dev_name",
+                             machine->tap, "guest_mac", machine->mac, "rx_rate_limiter", rate_limiter(&limit),
+                             "tx_rate_limiter", rate_limiter(&limit)),
                    err);
 }
 
