@@ -71,6 +71,8 @@ int store_vm_delete(struct store *store, const char *id, struct err *err); /* EN
  * shows them", EINVAL when ambiguous, naming the candidates.
  */
 int store_vm_find(struct store *store, const char *reference, struct store_vm *ret_vm, struct err *err);
+/* Whether a VM has exactly this name: 1 or 0, or -code. */
+int store_vm_has_name(struct store *store, const char *name, struct err *err);
 /* Ordered by created_ns. Release each, then free the array. */
 int store_vm_list(struct store *store, struct store_vm **ret_vms, unsigned *ret_n, struct err *err);
 int store_vm_addresses(struct store *store, char ***ret_addresses, unsigned *ret_n, struct err *err);

@@ -310,6 +310,16 @@ int store_vm_find(struct store *store, const char *reference, struct store_vm *r
         return is_prefix(reference) ? find_prefix(store, reference, ret_vm, err) : missing(reference, err);
 }
 
+int store_vm_has_name(struct store *store, const char *name, struct err *err)
+{
+        struct store_vm vm = { 0 };
+        int r = find_exact(store, QUERY_VM_BY_NAME, name, &vm, err);
+
+        if (r > 0)
+                store_vm_done(&vm);
+        return r;
+}
+
 static void vms_free(struct store_vm *vms, unsigned n)
 {
         for (unsigned i = 0; i < n; i++)
