@@ -45,6 +45,14 @@ struct network_guest {
  */
 int network_attach(const struct network_settings *settings, const struct network_guest *guest,
                    int *ret_tap_fd, struct err *err);
+/*
+ * The same for a tap of the pool, which is there and open in tap_fd (borrowed): it is pinned, and what came for it before is
+ * thrown away.
+ */
+int network_adopt(const struct network_settings *settings, const struct network_guest *guest, int tap_fd,
+                  struct err *err);
+/* "" does not exist. */
+bool network_tap_exists(const char *tap);
 /* Tap and NAT go; missing ones are success. */
 int network_detach(const struct network_settings *settings, const char *tap, const char *address,
                    struct err *err);
