@@ -7,7 +7,8 @@
  * item has name, the first three numbers and used_by. */
 extern const struct rpc_method api_daemon_df;
 
-extern const struct rpc_method api_ping;     /* {"version","commit","built_at","pid","uid"} */
+extern const struct rpc_method
+        api_ping; /* {"version","commit","built_at","pid","uid","tap_pool":{"size","ready","warming"}} */
 extern const struct rpc_method api_shutdown; /* running VMs stay alive */
 /* {"image","vcpu","memory_mib","disk_bytes"}: what vm.create does when it is not told (spec 4, layers resolved) */
 extern const struct rpc_method api_daemon_defaults;

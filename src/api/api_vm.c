@@ -4,6 +4,7 @@
 
 #define MEMORY_MIN_MIB 64
 #define MEMORY_MAX_MIB (UINT64_C(1) << 20)
+#define LIMIT_MAX      (UINT64_C(1) << 40)
 #define VCPU_MAX       32 /* Firecracker's limit: src/cpu_config, MAX_SUPPORTED_VCPUS */
 
 static const struct rpc_field create_params[] = {
@@ -19,13 +20,28 @@ static const struct rpc_field create_params[] = {
                   .sense = RPC_BYTES, .min = 16 * MIB, .max = UINT64_C(16) << 40),
         RPC_FIELD(struct vm_create_params, nat, "let the vm reach the network outside"),
         RPC_FIELD(struct vm_create_params, peers, "let the vm talk to others that have --peers, too"),
+        RPC_FIELD(struct vm_create_params, disk_iops, "operations a second of each disk (default: unlimited)",
+                  .min = 1, .max = LIMIT_MAX),
+        RPC_FIELD(struct vm_create_params, disk_bandwidth, "bytes a second of each disk, as 20M",
+                  .sense = RPC_BYTES, .min = 64 * KIB, .max = LIMIT_MAX),
+        RPC_FIELD(struct vm_create_params, net_bandwidth,
+                  "bytes a second in each direction, as 5M; needs Firecracker", .sense = RPC_BYTES,
+                  .min = 64 * KIB, .max = LIMIT_MAX),
         RPC_FIELD(struct vm_create_params, no_start, "make it, but leave it stopped"),
+        RPC_FIELD(struct vm_create_params, force, "make it though the host has not the memory or the disk"),
         RPC_END,
 };
 
 static const struct rpc_field ref_params[] = {
         RPC_FIELD(struct vm_ref_params, vm, "vm: name, id or the start of an id", .required = true,
                   .sense = RPC_VM_REF),
+        RPC_END,
+};
+
+static const struct rpc_field start_params[] = {
+        RPC_FIELD(struct vm_start_params, vm, "vm: name, id or the start of an id", .required = true,
+                  .sense = RPC_VM_REF),
+        RPC_FIELD(struct vm_start_params, force, "start it though the host has not the memory"),
         RPC_END,
 };
 
@@ -49,7 +65,10 @@ static const struct rpc_field workspace_record_params[] = {
         RPC_END,
 };
 
-static const struct rpc_field no_params[] = { RPC_END };
+static const struct rpc_field list_params[] = {
+        RPC_FIELD(struct vm_list_params, brief, "only what a table shows"),
+        RPC_END,
+};
 
 #define VM_REF_METHOD(text_name, text, ...)                                                      \
         {                                                                                        \
@@ -64,8 +83,13 @@ const struct rpc_method api_vm_create = {
         .params = create_params,
         .streams = true,
 };
-const struct rpc_method api_vm_start =
-        VM_REF_METHOD("vm.start", "Start a stopped virtual machine.", .streams = true);
+const struct rpc_method api_vm_start = {
+        .name = "vm.start",
+        .doc = "Start a stopped virtual machine.",
+        .params_size = sizeof(struct vm_start_params),
+        .params = start_params,
+        .streams = true,
+};
 const struct rpc_method api_vm_stop =
         VM_REF_METHOD("vm.stop", "Stop a virtual machine; what its guest wrote is kept.", .streams = true);
 const struct rpc_method api_vm_restart =
@@ -81,7 +105,8 @@ const struct rpc_method api_vm_delete = VM_REF_METHOD(
 const struct rpc_method api_vm_list = {
         .name = "vm.list",
         .doc = "List the virtual machines.",
-        .params = no_params,
+        .params_size = sizeof(struct vm_list_params),
+        .params = list_params,
         .is_quiet = true,
 };
 const struct rpc_method api_vm_show = VM_REF_METHOD("vm.show", "Show one virtual machine.", .is_quiet = true);

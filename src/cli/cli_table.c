@@ -105,13 +105,14 @@ const struct cli_command cli_commands[] = {
          .run = cmd_vm_run },
         { .words = "vm create",
          .doc = "Make a vm and start it",
-         .examples = "banger vm create --name web --vcpu 2 --memory 2GiB\nbanger vm ssh web",
-         .method = &api_vm_create,
+         .examples = "banger vm create --name web --vcpu 2 --memory 2GiB\nbanger vm ssh web\n"
+                      "banger vm create --peers --name db\n"
+                      "banger vm create --disk-bandwidth 20M --disk-iops 500", .method = &api_vm_create,
          .has_json = true,
          .run = cmd_vm_create },
         { .words = "vm start",
          .doc = "Start stopped vms",
-         .examples = "banger vm start web",
+         .examples = "banger vm start web\nbanger vm start --force big",
          .method = &api_vm_start,
          .operands = { "vm" },
          .n_required = 1,
@@ -442,5 +443,5 @@ const struct cli_command cli_commands[] = {
                       "banger completion fish > ~/.config/fish/completions/banger.fish", .operands = { "shell" },
          .n_required = 1,
          .run = cmd_completion },
-        { .words = NULL                                                                 },
+        { .words = NULL                                                  },
 };

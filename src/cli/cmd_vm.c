@@ -10,10 +10,10 @@
 #include "cli/render_error.h"
 #include "cli/render_table.h"
 
-static int fetch_vms(struct cli *cli, json_t **ret_vms, struct err *err)
+static int fetch_vms(struct cli *cli, bool brief, json_t **ret_vms, struct err *err)
 {
         scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
-        int r = cli_call(cli, &api_vm_list, NULL, &reply, err);
+        int r = cli_call(cli, &api_vm_list, json_pack("{s:b}", "brief", (int) brief), &reply, err);
 
         if (r == 0)
                 *ret_vms = json_incref(json_object_get(reply.result, "vms"));
@@ -45,7 +45,7 @@ static int list_vms(struct cli *cli, const struct cli_args *args, bool only_runn
         json_auto_t *all = NULL, *shown = json_array();
         const json_t *vm;
         size_t i;
-        int r = fetch_vms(cli, &all, err);
+        int r = fetch_vms(cli, !json_flag(args->options, "json"), &all, err);
 
         if (r < 0)
                 return r;
@@ -206,7 +206,7 @@ static int for_each_vm(struct cli *cli, const struct cli_args *args, const struc
                        struct err *err)
 {
         json_auto_t *vms = NULL;
-        int r = fetch_vms(cli, &vms, err);
+        int r = fetch_vms(cli, true, &vms, err);
 
         if (r < 0)
                 return r;

@@ -20,6 +20,8 @@ struct daemon_work;
 struct daemon_operation;
 struct daemon_guard;
 struct image_index;
+struct daemon_tap_pool;
+struct daemon_helper_call;
 
 struct daemon {
         sd_event *event;
@@ -37,6 +39,10 @@ struct daemon {
         struct image_index *images; /* owned */
         json_t *image_rows;         /* owned; of image.rows, as of the generation of images */
         uint64_t image_rows_generation;
+        struct daemon_helper_call *helper_calls;
+        struct daemon_tap_pool *tap_pool; /* owned */
+        unsigned bridge_index;            /* as it was last looked at; 0: there was none */
+        bool bridge_is_asked_for;
 };
 
 /* The handlers, one file a noun; each ends up in daemon_bindings[]. */

@@ -153,6 +153,16 @@ static const char *set_cidr(struct daemon_config *config, const json_t *value, c
         return NULL;
 }
 
+static const char *set_tap_pool_size(struct daemon_config *config, const json_t *value, const char *home)
+{
+        (void) home;
+        if (!json_is_integer(value) || json_integer_value(value) < 0 ||
+            json_integer_value(value) > DAEMON_TAP_POOL_MAX)
+                return "a number from 0 to 64";
+        config->tap_pool_size = (uint32_t) json_integer_value(value);
+        return NULL;
+}
+
 static const char *set_vcpu(struct daemon_config *config, const json_t *value, const char *home)
 {
         (void) home;
@@ -201,6 +211,7 @@ static const struct key keys[] = {
         { "",            "bridge_name",         set_bridge         },
         { "",            "bridge_ip",           set_bridge_ip      },
         { "",            "cidr",                set_cidr           },
+        { "",            "tap_pool_size",       set_tap_pool_size  },
         { "",            "default_dns",         set_dns            },
         { "",            "boot_timeout",        set_boot_timeout   },
         { "vm_defaults", "vcpu",                set_vcpu           },
@@ -259,6 +270,7 @@ static void fill_defaults(struct daemon_config *config)
                 .bridge = xstrdup("br-fc"),
                 .bridge_ip = xstrdup("172.16.0.1"),
                 .prefix = 24,
+                .tap_pool_size = 4,
                 .dns = xstrdup("1.1.1.1"),
                 .vcpu = cpus / 4 < 1                  ? 1
                         : cpus / 4 > DEFAULT_VCPU_MAX ? DEFAULT_VCPU_MAX

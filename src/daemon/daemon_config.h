@@ -6,6 +6,8 @@
 #include "base/err.h"
 #include "base/log.h"
 
+#define DAEMON_TAP_POOL_MAX 64
+
 /* All strings owned. */
 struct daemon_config {
         enum log_level log_level;
@@ -15,6 +17,7 @@ struct daemon_config {
         char *bridge;
         char *bridge_ip;
         uint32_t prefix;
+        uint32_t tap_pool_size; /* taps kept ready, 0: none */
         char *dns;
         char *ssh_key_path; /* NULL: generated */
         uint32_t vcpu;

@@ -13,8 +13,12 @@
 #include "base/log.h"
 #include "base/scoped.h"
 #include "base/spawn.h"
+#include "daemon/daemon_tap_pool.h"
 #include "image/image_store.h"
 #include "rpc/rpc_message.h"
+
+/* Processes of ours at once. Others wait: a host that lost power with a thousand machines must not start a thousand. */
+#define RUNNING_MAX 32
 
 /* One who asked. It stays with the work until its end is told. */
 struct daemon_job {
@@ -33,6 +37,7 @@ struct daemon_work {
         struct daemon *daemon;
         char *key, *method;
         json_t *params;
+        int fd;                    /* owned; goes with the request, FD_NONE: none */
         char op_id[RPC_OP_ID_MAX]; /* of the first who asked */
         bool may_share;
         struct daemon_job *jobs; /* at least one */
@@ -46,7 +51,7 @@ struct daemon_work {
         bool told;          /* its end: what the process still does is nobody's business but its key's */
 };
 
-static void start_next(struct daemon *daemon, const char *key);
+static void start_waiting(struct daemon *daemon);
 
 static void job_free(struct daemon_job *job)
 {
@@ -73,6 +78,7 @@ static void work_free(struct daemon_work *work)
         sd_event_source_disable_unref(work->defer_source);
         close_at_scope_end(&work->pidfd);
         close_at_scope_end(&work->sock);
+        close_at_scope_end(&work->fd);
         rpc_reader_done(&work->reader);
         json_decref(work->params);
         json_decref(work->last_event);
@@ -122,6 +128,8 @@ static void tell_end(struct daemon_job *owned_job, const json_t *result, const s
 static void tell_all(struct daemon_work *work, int status)
 {
         struct daemon_job *jobs = take_ptr(work->jobs);
+        struct daemon *daemon = work->daemon;
+        bool is_vm = text_starts_with(work->method, "job.vm.");
         json_auto_t *result = NULL;
         struct err err = { 0 };
 
@@ -139,16 +147,17 @@ static void tell_all(struct daemon_work *work, int status)
                 jobs = job->next;
                 tell_end(job, result, &err);
         }
+        if (is_vm)
+                daemon_tap_pool_warm(daemon); /* it took a tap, or one was given up */
 }
 
 static void finish(struct daemon_work *work, int status)
 {
         struct daemon *daemon = work->daemon;
-        scoped_free char *key = xstrdup(work->key);
 
         tell_all(work, status);
         work_free(work);
-        start_next(daemon, key);
+        start_waiting(daemon);
 }
 
 static void tell_event(struct daemon_work *work, json_t *event)
@@ -269,9 +278,11 @@ static int start(struct daemon_work *work, struct err *err)
 
         if (r < 0)
                 return r;
-        r = rpc_send(work->sock, request, NULL, 0, err);
+        r = rpc_send(work->sock, request, &work->fd, work->fd >= 0 ? 1 : 0, err);
         if (r < 0)
                 return r;
+        close_at_scope_end(&work->fd);
+        work->fd = FD_NONE;
         (void) fd_set_nonblocking(work->sock, true);
         r = sd_event_add_io(work->daemon->event, &work->sock_source, work->sock, EPOLLIN, on_message, work);
         if (r >= 0)
@@ -300,22 +311,37 @@ static void start_or_fail(struct daemon_work *work)
         end_later(work);
 }
 
+static bool is_running(const struct daemon_work *work)
+{
+        return work->pid != 0 || work->defer_source;
+}
+
 static bool key_is_busy(const struct daemon *daemon, const char *key)
 {
         for (const struct daemon_work *work = daemon->works; work; work = work->next)
-                if (work->pid != 0 && strcmp(work->key, key) == 0)
+                if (is_running(work) && strcmp(work->key, key) == 0)
                         return true;
         return false;
 }
 
-static void start_next(struct daemon *daemon, const char *key)
+static unsigned count_running(const struct daemon *daemon)
 {
-        if (key_is_busy(daemon, key))
-                return;
-        for (struct daemon_work *work = daemon->works; work; work = work->next)
-                if (work->pid == 0 && !work->defer_source && strcmp(work->key, key) == 0) {
-                        start_or_fail(work);
-                        return;
+        unsigned n = 0;
+
+        for (const struct daemon_work *work = daemon->works; work; work = work->next)
+                n += is_running(work);
+        return n;
+}
+
+/* In the order they came, but for those whose key is busy. */
+static void start_waiting(struct daemon *daemon)
+{
+        unsigned n_running = count_running(daemon);
+
+        for (struct daemon_work *work = daemon->works; work && n_running < RUNNING_MAX; work = work->next)
+                if (!is_running(work) && !key_is_busy(daemon, work->key)) {
+                        start_or_fail(work); /* tells nobody from here, so the list stays what it is */
+                        n_running++;
                 }
 }
 
@@ -342,6 +368,7 @@ static struct daemon_work *work_new(struct daemon *daemon, const struct daemon_j
                 .may_share = request->may_share,
                 .pidfd = FD_NONE,
                 .sock = FD_NONE,
+                .fd = request->n_fds > 0 ? request->owned_fds[0] : FD_NONE,
         };
         (void) snprintf(work->op_id, sizeof(work->op_id), "%s", request->op_id);
         while (*tail)
@@ -396,7 +423,7 @@ struct daemon_job *daemon_job_add(struct daemon *daemon, const struct daemon_job
         if (joins)
                 give_turn(job);
         else
-                start_next(daemon, work->key);
+                start_waiting(daemon);
         return job;
 }
 

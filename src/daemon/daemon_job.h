@@ -1,7 +1,7 @@
 /*
  * Jobs: one process per long operation, this very program run as `bangerd --job`. Jobs with the same key run one after
  * another; that is the only lock there is. Those that ask for what is being done already, and may share it, join: one process,
- * one piece of work, its progress and its end told to each. Cancelling is killing, once the last of them has gone: what a
+ * one piece of work, its progress and its end told to each. At most 32 run at once, whatever their keys. Cancelling is killing, once the last of them has gone: what a
  * job leaves half-made its successor cleans, as it would after a crash.
  */
 #pragma once
@@ -17,6 +17,8 @@ struct daemon_job_request {
         const char *key;    /* "vm:<id>", "image:<name>", "kernel:<name>" */
         const char *method; /* "job.vm.start" */
         json_t *owned_params;
+        int owned_fds[1]; /* that go with the request */
+        unsigned n_fds;
         bool may_share; /* with others that ask for the same, word for word */
         const char *op_id;
         void (*event)(void *userdata, const json_t *event); /* NULL: ignored */

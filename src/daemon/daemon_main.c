@@ -17,9 +17,12 @@
 #include "base/text.h"
 #include "base/version.h"
 #include "daemon/daemon.h"
+#include "daemon/daemon_bridge.h"
+#include "daemon/daemon_helper.h"
 #include "daemon/daemon_job.h"
 #include "daemon/daemon_operation.h"
 #include "daemon/daemon_session.h"
+#include "daemon/daemon_tap_pool.h"
 #include "daemon/daemon_watch.h"
 #include "daemon/job.h"
 #include "image/image_store.h"
@@ -286,7 +289,10 @@ static int start(struct daemon *daemon, struct err *err)
                 r = open_state(daemon, err);
         if (r == 0)
                 r = daemon_reconcile(daemon, err);
-        return r < 0 ? r : listen_on_socket(daemon, err);
+        if (r < 0)
+                return r;
+        daemon_bridge_watch(daemon);
+        return listen_on_socket(daemon, err);
 }
 
 static void daemon_done(struct daemon *daemon)
@@ -295,6 +301,8 @@ static void daemon_done(struct daemon *daemon)
         daemon_jobs_done(daemon);
         daemon_operations_done(daemon);
         daemon_guards_done(daemon);
+        daemon_helper_done(daemon);
+        daemon_tap_pool_done(daemon);
         store_close(daemon->store);
         image_index_free(daemon->images);
         json_decref(daemon->image_rows);

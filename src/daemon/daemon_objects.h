@@ -8,5 +8,7 @@
 #include "kernel/kernel_store.h"
 
 json_t *daemon_vm_object(const struct daemon *daemon, const struct store_vm *vm);
+/* What a table shows of it, for lists of thousands: id, name, state, image, vcpu, memory_mib, disk_bytes, address, workspace. */
+json_t *daemon_vm_brief(const struct store_vm *vm);
 json_t *daemon_image_object(const struct image *image);
 json_t *daemon_kernel_object(const struct kernel *kernel);

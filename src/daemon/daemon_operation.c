@@ -10,7 +10,8 @@
 #include "base/scoped.h"
 #include "daemon/daemon_session.h"
 
-#define KEEP_ENDED_NS (UINT64_C(300) * 1000000000U)
+#define KEEP_ENDED_NS  (UINT64_C(300) * 1000000000U)
+#define KEEP_ENDED_MAX 256 /* the oldest go first */
 
 static void operation_free(struct daemon_operation *operation)
 {
@@ -27,11 +28,16 @@ static void operation_free(struct daemon_operation *operation)
 static void prune_ended(struct daemon *daemon)
 {
         uint64_t now = clock_real_ns();
+        unsigned n_ended = 0;
 
+        for (const struct daemon_operation *o = daemon->operations; o; o = o->next)
+                n_ended += o->done;
         for (struct daemon_operation **link = &daemon->operations; *link;) {
                 struct daemon_operation *operation = *link;
 
-                if (operation->done && now - operation->updated_ns > KEEP_ENDED_NS) {
+                if (operation->done &&
+                    (now - operation->updated_ns > KEEP_ENDED_NS || n_ended > KEEP_ENDED_MAX)) {
+                        n_ended--;
                         *link = operation->next;
                         operation_free(operation);
                 } else {
@@ -104,35 +110,49 @@ static void on_job_end(void *userdata, const struct daemon_job_end *end)
         operation->then(operation, end);
 }
 
-static void add_job(struct daemon_operation *operation, const char *key, const char *method,
-                    json_t *owned_params, bool may_share)
+/* What is done is in the request; who hears of it is filled in here. */
+static void add_job(struct daemon_operation *operation, struct daemon_job_request request,
+                    daemon_operation_then *then)
 {
-        const struct daemon_job_request request = {
-                .key = key,
-                .method = method,
-                .owned_params = owned_params,
-                .may_share = may_share,
-                .op_id = operation->id,
-                .event = on_job_event,
-                .end = on_job_end,
-                .userdata = operation,
-        };
-
+        request.op_id = operation->id;
+        request.event = on_job_event;
+        request.end = on_job_end;
+        request.userdata = operation;
+        operation->then = then;
         operation->job = daemon_job_add(operation->daemon, &request);
 }
 
 void daemon_operation_job(struct daemon_operation *operation, const char *key, const char *method,
                           json_t *owned_params, daemon_operation_then *then)
 {
-        operation->then = then;
-        add_job(operation, key, method, owned_params, false);
+        daemon_operation_job_with(operation, key, method, owned_params, FD_NONE, then);
+}
+
+void daemon_operation_job_with(struct daemon_operation *operation, const char *key, const char *method,
+                               json_t *owned_params, int owned_fd, daemon_operation_then *then)
+{
+        const struct daemon_job_request request = {
+                .key = key,
+                .method = method,
+                .owned_params = owned_params,
+                .owned_fds = { owned_fd },
+                .n_fds = owned_fd >= 0 ? 1 : 0,
+        };
+
+        add_job(operation, request, then);
 }
 
 void daemon_operation_shared_job(struct daemon_operation *operation, const char *key, const char *method,
                                  json_t *owned_params, daemon_operation_then *then)
 {
-        operation->then = then;
-        add_job(operation, key, method, owned_params, true);
+        const struct daemon_job_request request = {
+                .key = key,
+                .method = method,
+                .owned_params = owned_params,
+                .may_share = true,
+        };
+
+        add_job(operation, request, then);
 }
 
 void daemon_operation_stage(struct daemon_operation *operation, const char *stage, const char *detail)

@@ -37,6 +37,9 @@ struct daemon_operation *daemon_operation_new(struct daemon *daemon, struct rpc_
 /* Runs one job and goes on in then; its events reach the client. */
 void daemon_operation_job(struct daemon_operation *operation, const char *key, const char *method,
                           json_t *owned_params, daemon_operation_then *then);
+/* The same, with a descriptor (owned; FD_NONE: none) that goes to the job. */
+void daemon_operation_job_with(struct daemon_operation *operation, const char *key, const char *method,
+                               json_t *owned_params, int owned_fd, daemon_operation_then *then);
 /* The same; when it is being done already, word for word, it joins and hears of the same progress and end. */
 void daemon_operation_shared_job(struct daemon_operation *operation, const char *key, const char *method,
                                  json_t *owned_params, daemon_operation_then *then);

@@ -11,8 +11,10 @@
 #include "base/scoped.h"
 #include "daemon/daemon.h"
 #include "daemon/daemon_job.h"
+#include "daemon/daemon_tap_pool.h"
 #include "daemon/daemon_vm.h"
 #include "daemon/daemon_watch.h"
+#include "network/network_plan.h"
 #include "vm/vm_ledger.h"
 #include "vm/vm_process.h"
 #include "vm/vm_spec.h"
@@ -69,18 +71,23 @@ static void reconcile_vm(struct daemon *daemon, struct store_vm *vm)
         if (ledger.phase == VM_PHASE_CREATING || (vm->state == VM_CREATED && file_is_missing(folder))) {
                 say("removing a half-made vm", vm);
                 daemon_vm_clean_stale(daemon, vm, true);
-        } else if (ledger.phase != VM_PHASE_NONE || vm->state == VM_RUNNING) {
+        } else if (ledger.phase != VM_PHASE_NONE || vm->state == VM_RUNNING || network_tap_exists(vm->tap)) {
                 say("stale_vm: cleaning a vm whose VMM is gone", vm);
                 daemon_vm_clean_stale(daemon, vm, false);
         }
 }
 
+static int compare_ids(const void *a, const void *b)
+{
+        return strcmp(((const struct store_vm *) a)->id, ((const struct store_vm *) b)->id);
+}
+
+/* vms in the order of their ids. */
 static bool has_row(const struct store_vm *vms, unsigned n, const char *id)
 {
-        for (unsigned i = 0; i < n; i++)
-                if (strcmp(vms[i].id, id) == 0)
-                        return true;
-        return false;
+        const struct store_vm wanted = { .id = (char *) (uintptr_t) id };
+
+        return n > 0 && bsearch(&wanted, vms, n, sizeof(*vms), compare_ids) != NULL;
 }
 
 /* Folders no row knows: the leftovers of a delete that was cut short. */
@@ -128,6 +135,9 @@ int daemon_reconcile(struct daemon *daemon, struct err *err)
                 return r;
         for (unsigned i = 0; i < n; i++)
                 reconcile_vm(daemon, &vms[i]);
+        daemon_tap_pool_init(daemon, vms, n);
+        if (n > 0)
+                qsort(vms, n, sizeof(*vms), compare_ids);
         clean_orphans(daemon, daemon->vms_folder, vms, n);
         clean_orphans(daemon, daemon->runtime_vms, vms, n);
         for (unsigned i = 0; i < n; i++)

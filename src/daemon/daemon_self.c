@@ -10,15 +10,15 @@
 #include "base/version.h"
 #include "daemon/daemon.h"
 #include "daemon/daemon_operation.h"
+#include "daemon/daemon_tap_pool.h"
 
 DAEMON_HANDLER(daemon_ping)
 {
-        (void) call;
         (void) params;
         (void) err;
-        *ret_result =
-                json_pack("{s:s, s:s, s:s, s:i, s:i}", "version", BANGER_VERSION, "commit", BANGER_COMMIT,
-                          "built_at", BANGER_BUILT_AT, "pid", (int) getpid(), "uid", (int) getuid());
+        *ret_result = json_pack("{s:s, s:s, s:s, s:i, s:i, s:o}", "version", BANGER_VERSION, "commit",
+                                BANGER_COMMIT, "built_at", BANGER_BUILT_AT, "pid", (int) getpid(), "uid",
+                                (int) getuid(), "tap_pool", daemon_tap_pool_object(daemon_of(call)));
         return 0;
 }
 

@@ -13,6 +13,7 @@
 #include "base/scoped.h"
 
 #define SESSIONS_MAX     256
+#define SILENT_MS        10000      /* a connection without a request, when others want in */
 #define OUTPUT_QUEUE_MAX (4U << 20) /* bytes a client may leave unread */
 
 struct daemon_session {
@@ -23,10 +24,10 @@ struct daemon_session {
         struct rpc_reader reader;
         struct rpc_call call;
         struct text out;
-        size_t n_sent; /* of out */
-        bool asked;    /* the request has come */
-        bool answered; /* the answer is queued: close when it is sent */
-        uint64_t begun_ms;
+        size_t n_sent;     /* of out */
+        bool asked;        /* the request has come */
+        bool answered;     /* the answer is queued: close when it is sent */
+        uint64_t begun_ms; /* connected; then: asked */
         void (*gone)(void *userdata);
         void *userdata;
 };
@@ -189,14 +190,34 @@ static void session_run(struct daemon_session *session, json_t *owned_message)
                 daemon_session_answer(session, r, result, &err);
 }
 
+/* Nothing more is expected: end of file, or a client that breaks the rules and is told so. What it asked for ends. */
+static void session_after_request(struct daemon_session *session)
+{
+        void (*gone)(void *userdata) = session->gone;
+        void *userdata = session->userdata;
+        struct err err = { 0 };
+        char byte;
+
+        if (session->answered || recv(session->sock, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0) {
+                session_end(session);
+                return;
+        }
+        (void) err_set(&err, EPROTO, "daemon.session",
+                       "a second request on a connection; one connection carries one request");
+        (void) recv(session->sock, &byte, 1, MSG_DONTWAIT);
+        daemon_session_answer(session, -EPROTO, NULL, &err);
+        if (gone)
+                gone(userdata);
+}
+
 static void session_readable(struct daemon_session *session)
 {
         json_t *message = NULL;
         struct err err = { 0 };
         int r;
 
-        if (session->asked) { /* nothing more is expected: end of file, or a client that breaks the rules */
-                session_end(session);
+        if (session->asked) {
+                session_after_request(session);
                 return;
         }
         r = rpc_reader_read(&session->reader, session->sock, &message, &err);
@@ -225,6 +246,18 @@ static int on_session(sd_event_source *source, int fd, uint32_t events, void *us
         return 0;
 }
 
+/* Makes room: whoever connected and has asked nothing for long. */
+static void drop_silent(struct daemon *daemon)
+{
+        for (struct daemon_session *s = daemon->sessions, *next; s; s = next) {
+                next = s->next;
+                if (!s->asked && clock_monotonic_ms() - s->begun_ms > SILENT_MS) {
+                        log_debug("a connection that asked nothing is closed", NULL);
+                        session_end(s);
+                }
+        }
+}
+
 static unsigned count_sessions(const struct daemon *daemon)
 {
         unsigned n = 0;
@@ -240,6 +273,8 @@ static int check_client(struct daemon *daemon, int sock, struct ucred *ret_peer)
         struct err err = { 0 }, send_err = { 0 };
         int r = rpc_check_peer(sock, daemon->layout.owner_uid, ret_peer, &err);
 
+        if (r == 0 && count_sessions(daemon) >= SESSIONS_MAX)
+                drop_silent(daemon);
         if (r == 0 && count_sessions(daemon) >= SESSIONS_MAX)
                 r = err_set(&err, EBUSY, "daemon.accept",
                             "%d requests are in progress; try again when some have ended", SESSIONS_MAX);
@@ -269,6 +304,7 @@ static int on_connection(sd_event_source *source, int fd, uint32_t events, void 
         session = xcalloc(1, sizeof(*session));
         session->context = (struct daemon_context){ .daemon = daemon, .session = session };
         session->call.peer = peer;
+        session->begun_ms = clock_monotonic_ms();
         if (sd_event_add_io(daemon->event, &session->source, sock, EPOLLIN, on_session, session) < 0) {
                 free(session);
                 return 0;

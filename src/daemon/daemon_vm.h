@@ -9,6 +9,12 @@ void daemon_vm_ended(struct daemon *daemon, const char *vm_id);
 
 /* The params of a job about this VM: {"spec.id":...}. The caller owns them. */
 json_t *daemon_vm_job_params(const struct daemon *daemon, const struct store_vm *vm);
+/*
+ * Runs a job that starts the VM, with a tap of the pool when one is ready; its name goes into vm and its record first. The
+ * caller may have put more into the params of daemon_vm_job_params().
+ */
+void daemon_vm_start_job(struct daemon_operation *operation, struct store_vm *vm, const char *method,
+                         json_t *owned_params, daemon_operation_then *then);
 /* vm.clean without a client; remove: the VM's folder and row go too (S-184). */
 void daemon_vm_clean_stale(struct daemon *daemon, const struct store_vm *vm, bool remove);
 /*

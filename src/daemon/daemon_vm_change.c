@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/scoped.h"
 #include "base/signal_name.h"
+#include "daemon/daemon_admission.h"
 #include "daemon/daemon_objects.h"
 #include "daemon/daemon_vm.h"
 #include "daemon/daemon_watch.h"
@@ -20,6 +21,7 @@
 struct change {
         struct store_vm vm; /* as the store has it; owned strings */
         bool start_again;   /* restart */
+        bool force;         /* starts whether it is admitted or not */
         sd_event_source *timer;
 };
 
@@ -142,8 +144,23 @@ static void started(struct daemon_operation *operation, const struct daemon_job_
         end_with_object(operation);
 }
 
+/* False: the host has not the memory, and the operation has ended with that. */
+static bool is_admitted(struct daemon_operation *operation)
+{
+        const struct change *change = operation->state;
+        struct err err = { 0 };
+
+        if (change->force || daemon_admit_memory(operation->daemon, &change->vm, &err) == 0)
+                return true;
+        (void) daemon_operation_fail(operation, &err);
+        daemon_operation_end(operation);
+        return false;
+}
+
 static void have_kernel(struct daemon_operation *operation, const struct daemon_job_end *end)
 {
+        struct store_vm *vm = &((struct change *) operation->state)->vm;
+
         if (!end->result || operation->cancelled) {
                 struct err cancelled = { 0 };
 
@@ -152,12 +169,15 @@ static void have_kernel(struct daemon_operation *operation, const struct daemon_
                 daemon_operation_end(operation);
                 return;
         }
-        run_job(operation, "job.vm.start", false, started);
+        if (!is_admitted(operation))
+                return;
+        daemon_vm_start_job(operation, vm, "job.vm.start", daemon_vm_job_params(operation->daemon, vm),
+                            started);
 }
 
 DAEMON_HANDLER(daemon_vm_start)
 {
-        const struct vm_ref_params *p = params;
+        const struct vm_start_params *p = params;
         struct daemon_operation *operation = NULL;
         struct change *change;
         int r = begin(call, p->vm, &operation, err);
@@ -166,6 +186,7 @@ DAEMON_HANDLER(daemon_vm_start)
         if (r < 0)
                 return r;
         change = operation->state;
+        change->force = p->force;
         if (change->vm.state == VM_RUNNING) {
                 struct err running = { 0 };
 
@@ -174,6 +195,8 @@ DAEMON_HANDLER(daemon_vm_start)
                 daemon_operation_end(operation);
                 return RPC_LATER;
         }
+        if (!is_admitted(operation)) /* before anything is pulled, and again after it */
+                return RPC_LATER;
         daemon_provide_kernel(operation, change->vm.kernel, have_kernel);
         return RPC_LATER;
 }
@@ -230,6 +253,7 @@ static int stop_with(struct rpc_call *call, const char *reference, bool start_ag
                 return r;
         change = operation->state;
         change->start_again = start_again;
+        change->force = true;                 /* it ran; a refusal would come when it is down already */
         if (change->vm.state != VM_RUNNING) { /* what was asked for is so already */
                 if (start_again)
                         daemon_provide_kernel(operation, change->vm.kernel, have_kernel);

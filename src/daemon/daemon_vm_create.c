@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/scoped.h"
+#include "daemon/daemon_admission.h"
 #include "daemon/daemon_objects.h"
 #include "daemon/daemon_session.h"
 #include "daemon/daemon_vm.h"
@@ -22,6 +23,7 @@ struct creation {
         struct store_vm vm; /* owned strings */
         bool named;         /* by the client */
         bool start;
+        bool force;    /* not admitted, and yet */
         bool reserved; /* the row exists */
 };
 
@@ -185,6 +187,16 @@ static int reserve(struct daemon_operation *operation, struct err *err)
         }
 }
 
+/* Asked before anything is pulled, and again when all is there: hosts and other machines change meanwhile. */
+static int admit(const struct daemon *daemon, const struct creation *creation, struct err *err)
+{
+        int r = creation->force ? 0 : daemon_admit_disk(daemon, &creation->vm, err);
+
+        if (r < 0 || creation->force || !creation->start)
+                return r;
+        return daemon_admit_memory(daemon, &creation->vm, err);
+}
+
 static void have_kernel(struct daemon_operation *operation, const struct daemon_job_end *end)
 {
         struct creation *creation = operation->state;
@@ -194,7 +206,7 @@ static void have_kernel(struct daemon_operation *operation, const struct daemon_
 
         if (is_over(operation, end))
                 return;
-        if (reserve(operation, &err) < 0) {
+        if (admit(operation->daemon, creation, &err) < 0 || reserve(operation, &err) < 0) {
                 (void) daemon_operation_fail(operation, &err);
                 creation_end(operation);
                 return;
@@ -208,9 +220,13 @@ static void have_kernel(struct daemon_operation *operation, const struct daemon_
                 undo(operation);
                 return;
         }
-        key = daemon_vm_key(creation->vm.id);
         params = daemon_vm_job_params(operation->daemon, &creation->vm);
         (void) json_object_set_new(params, "start", json_boolean(creation->start));
+        if (creation->start) {
+                daemon_vm_start_job(operation, &creation->vm, "job.vm.create", params, job_ended);
+                return;
+        }
+        key = daemon_vm_key(creation->vm.id);
         daemon_operation_job(operation, key, "job.vm.create", params, job_ended);
 }
 
@@ -246,6 +262,7 @@ static struct creation *creation_new(const struct daemon *daemon, const struct v
         text_hex(random, sizeof(random), id);
         creation->named = p->name != NULL;
         creation->start = !p->no_start;
+        creation->force = p->force;
         creation->vm = (struct store_vm){
                 .id = xstrdup(id),
                 .name = xstrdup(p->name ? p->name : ""),
@@ -257,6 +274,9 @@ static struct creation *creation_new(const struct daemon *daemon, const struct v
                 .disk_bytes = p->disk_size ? p->disk_size : daemon->config.disk_bytes,
                 .nat = p->nat,
                 .peers = p->peers,
+                .disk_iops = p->disk_iops,
+                .disk_bandwidth = p->disk_bandwidth,
+                .net_bandwidth = p->net_bandwidth,
                 .tap = xstrdup(""),
                 .address = xstrdup(""),
                 .vmm = xstrdup(""),
@@ -270,17 +290,9 @@ static struct creation *creation_new(const struct daemon *daemon, const struct v
 /* A name that is taken is refused at once, not after minutes of pulling. */
 static int check_name(const struct daemon *daemon, const char *name, struct err *err)
 {
-        struct store_vm *vms = NULL;
-        unsigned n = 0;
-        int r = store_vm_list(daemon->store, &vms, &n, err);
+        int r = store_vm_has_name(daemon->store, name, err);
 
-        for (unsigned i = 0; i < n; i++) {
-                if (r == 0 && strcmp(vms[i].name, name) == 0)
-                        r = err_set(err, EEXIST, "vm.create", "a vm named '%s' exists", name);
-                store_vm_done(&vms[i]);
-        }
-        free(vms);
-        return r;
+        return r > 0 ? err_set(err, EEXIST, "vm.create", "a vm named '%s' exists", name) : r;
 }
 
 DAEMON_HANDLER(daemon_vm_create)
@@ -288,16 +300,23 @@ DAEMON_HANDLER(daemon_vm_create)
         const struct vm_create_params *p = params;
         struct daemon *daemon = daemon_of(call);
         struct daemon_operation *operation;
+        struct creation *creation;
         int r = p->name ? check_name(daemon, p->name, err) : 0;
 
         (void) ret_result;
         if (r < 0)
                 return r;
+        creation = creation_new(daemon, p);
+        r = admit(daemon, creation, err);
+        if (r < 0) {
+                creation_free(creation);
+                return r;
+        }
         operation = daemon_operation_new(daemon, call, "vm.create");
-        operation->state = creation_new(daemon, p);
+        operation->state = creation;
         operation->free_state = creation_free;
         free(operation->vm_name);
         operation->vm_name = xstrdup(p->name ? p->name : "");
-        daemon_provide_image(operation, ((struct creation *) operation->state)->vm.image, have_image);
+        daemon_provide_image(operation, creation->vm.image, have_image);
         return RPC_LATER;
 }

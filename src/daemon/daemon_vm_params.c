@@ -1,5 +1,10 @@
+#include <stdlib.h>
+#include <string.h>
+
 #include "base/json.h"
+#include "base/log.h"
 #include "base/scoped.h"
+#include "daemon/daemon_tap_pool.h"
 #include "daemon/daemon_vm.h"
 #include "daemon/job.h"
 #include "image/image_store.h"
@@ -56,6 +61,9 @@ json_t *daemon_vm_job_params(const struct daemon *daemon, const struct store_vm 
         set_number(params, "spec.disk_bytes", vm->disk_bytes);
         (void) json_object_set_new(params, "spec.nat", json_boolean(vm->nat));
         (void) json_object_set_new(params, "spec.peers", json_boolean(vm->peers));
+        set_number(params, "spec.disk_iops", vm->disk_iops);
+        set_number(params, "spec.disk_bandwidth", vm->disk_bandwidth);
+        set_number(params, "spec.net_bandwidth", vm->net_bandwidth);
         set_text(params, "spec.address", vm->address);
         set_text(params, "spec.tap", vm->tap);
         set_text(params, "spec.kernel", vm->kernel);
@@ -74,4 +82,42 @@ void daemon_vm_nat(struct daemon_operation *operation, const struct store_vm *vm
         scoped_free char *key = daemon_vm_key(vm->id);
 
         daemon_operation_job(operation, key, "job.vm.nat", daemon_vm_job_params(operation->daemon, vm), then);
+}
+
+/* The record first: whoever comes after a crash finds the tap by it. */
+static int record_tap(struct daemon *daemon, struct store_vm *vm, const char *name, struct err *err)
+{
+        char *former = vm->tap;
+        int r;
+
+        if (strcmp(former, name) == 0)
+                return 0;
+        vm->tap = xstrdup(name);
+        r = store_vm_update(daemon->store, vm, err);
+        if (r < 0) {
+                free(vm->tap);
+                vm->tap = former;
+                return r;
+        }
+        free(former);
+        return 0;
+}
+
+void daemon_vm_start_job(struct daemon_operation *operation, struct store_vm *vm, const char *method,
+                         json_t *owned_params, daemon_operation_then *then)
+{
+        struct daemon *daemon = operation->daemon;
+        scoped_free char *key = daemon_vm_key(vm->id);
+        struct daemon_tap tap = { .fd = FD_NONE };
+        struct err err = { 0 };
+        bool has_tap = daemon_tap_pool_take(daemon, &tap);
+
+        if (record_tap(daemon, vm, has_tap ? tap.name : "", &err) < 0) {
+                log_warn("recording a vm's tap failed", "{s:s, s:s}", "vm_id", vm->id, "error", err.message);
+                if (has_tap)
+                        daemon_tap_pool_put_back(daemon, &tap);
+        }
+        (void) json_object_del(owned_params, "spec.tap");
+        set_text(owned_params, "spec.tap", vm->tap);
+        daemon_operation_job_with(operation, key, method, owned_params, tap.fd, then);
 }

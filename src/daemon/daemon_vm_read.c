@@ -18,15 +18,16 @@ static void store_vm_done_at_scope_end(struct store_vm *vm)
 
 DAEMON_HANDLER(daemon_vm_list)
 {
+        const struct vm_list_params *p = params;
         struct daemon *daemon = daemon_of(call);
         json_t *array = json_array();
         struct store_vm *vms = NULL;
         unsigned n = 0;
         int r = store_vm_list(daemon->store, &vms, &n, err);
 
-        (void) params;
         for (unsigned i = 0; i < n; i++) {
-                (void) json_array_append_new(array, daemon_vm_object(daemon, &vms[i]));
+                (void) json_array_append_new(array, p->brief ? daemon_vm_brief(&vms[i])
+                                                             : daemon_vm_object(daemon, &vms[i]));
                 store_vm_done(&vms[i]);
         }
         free(vms);

@@ -41,11 +41,10 @@ int job_main(int sock, const struct rpc_binding *bindings)
         struct err err = { 0 };
         json_auto_t *answer = NULL;
         json_t *result = NULL;
-        int r, fds[FD_PASS_MAX];
-        size_t n_fds = 0;
+        int r;
 
         job_sock = sock;
-        r = rpc_receive(sock, UINT64_MAX, &call.message, fds, &n_fds, &err);
+        r = rpc_receive(sock, UINT64_MAX, &call.message, call.fds, &call.n_fds, &err);
         if (r == 0) {
                 log_set_op_id(json_string_value(json_object_get(call.message, "op_id")));
                 r = rpc_dispatch(&call, bindings, true, &result, &err);

@@ -22,6 +22,9 @@ static const struct rpc_field vm_params[] = {
         SPEC(disk_bytes),
         SPEC(nat),
         SPEC(peers),
+        SPEC(disk_iops),
+        SPEC(disk_bandwidth),
+        SPEC(net_bandwidth),
         SPEC(address),
         SPEC(tap),
         SPEC(rootfs_path),
@@ -87,14 +90,25 @@ static int give_up(const struct vm_spec *spec, int r, struct err *err)
         return r;
 }
 
+/* The request's spec with the tap that came beside it; the start owns that. */
+static struct vm_spec spec_of(struct rpc_call *call, const struct job_vm_params *p)
+{
+        struct vm_spec spec = p->spec;
+
+        spec.tap_fd = FD_NONE;
+        if (call->n_fds > 0)
+                spec.tap_fd = take_fd(&call->fds[0]);
+        return spec;
+}
+
 int job_vm_create_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)
 {
         const struct job_vm_params *p = params;
         scoped_close int lock = FD_NONE;
         struct vm_started started = { 0 };
+        struct vm_spec spec;
         int r;
 
-        (void) call;
         r = file_make_folders(p->spec.folder, 0700, err);
         if (r < 0)
                 return r;
@@ -110,7 +124,8 @@ int job_vm_create_run(struct rpc_call *call, const void *params, json_t **ret_re
                         r = vm_ledger_remove(p->spec.folder, err);
                 return r < 0 ? give_up(&p->spec, r, err) : 0;
         }
-        r = vm_start(&p->spec, true, &watch, &started, err);
+        spec = spec_of(call, p);
+        r = vm_start(&spec, true, &watch, &started, err);
         if (r < 0)
                 return give_up(&p->spec, r, err);
         *ret_result = started_result(&started);
@@ -122,12 +137,13 @@ int job_vm_start_run(struct rpc_call *call, const void *params, json_t **ret_res
         const struct job_vm_params *p = params;
         scoped_close int lock = vm_lock(p->spec.folder, err);
         struct vm_started started = { 0 };
+        struct vm_spec spec;
         int r;
 
-        (void) call;
         if (lock < 0)
                 return lock;
-        r = vm_start(&p->spec, false, &watch, &started, err);
+        spec = spec_of(call, p);
+        r = vm_start(&spec, false, &watch, &started, err);
         if (r < 0)
                 return r;
         *ret_result = started_result(&started);

@@ -66,6 +66,12 @@ int vm_clean(const struct vm_spec *spec, struct err *err)
                 (void) snprintf(ledger.address, sizeof(ledger.address), "%s",
                                 spec->address ? spec->address : "");
         }
+        /* A start that got no further than its record; an old name there is no tap any more. */
+        if (ledger.tap[0] == '\0' && spec->tap && network_tap_exists(spec->tap)) {
+                (void) snprintf(ledger.tap, sizeof(ledger.tap), "%s", spec->tap);
+                (void) snprintf(ledger.address, sizeof(ledger.address), "%s",
+                                spec->address ? spec->address : "");
+        }
         end_vmm(spec, &ledger, err);
 
         step = (struct err){ 0 };

@@ -18,9 +18,12 @@ struct vm_spec {
         uint64_t memory_mib;
         uint64_t disk_bytes; /* of the work disk */
         bool nat;
-        bool peers; /* may talk to other VMs that may, too */
+        bool peers;                         /* may talk to other VMs that may, too */
+        uint64_t disk_iops, disk_bandwidth; /* of each disk a second: operations, bytes; 0: unlimited */
+        uint64_t net_bandwidth;             /* bytes a second in each direction; 0: unlimited */
         const char *address;
         const char *tap; /* out of the pool, from the VM's record; NULL: one of its own */
+        int tap_fd;      /* the same, open; owned by vm_start(). FD_NONE: it is to be made */
         /* image and kernel */
         const char *rootfs_path;
         const char *work_seed_path; /* NULL: an empty work disk */

@@ -46,7 +46,7 @@ static void start_init(struct start *start, const struct vm_spec *spec, struct v
         *start = (struct start){
                 .spec = spec,
                 .process = { .pidfd = FD_NONE },
-                .tap_fd = FD_NONE,
+                .tap_fd = spec->tap_fd,
                 .boot_listener = FD_NONE,
                 .rootfs = vm_path_rootfs(spec),
                 .work = vm_path_work_disk(spec),
@@ -78,6 +78,17 @@ static int write_ledger(struct start *start, struct err *err)
         return vm_ledger_write(start->spec->folder, &start->ledger, err);
 }
 
+static int check_limits(const struct start *start, struct err *err)
+{
+        if (start->spec->net_bandwidth == 0 || start->vmm.kind == VMM_FIRECRACKER)
+                return 0;
+        return err_set(err, EOPNOTSUPP, "vm.start",
+                       "vm '%s' has --net-bandwidth, which Firecracker can hold and QEMU cannot; make it "
+                       "without, or on "
+                       "a host with KVM",
+                       start->spec->name);
+}
+
 /* The kernel, the disks and the VMM are there: a missing one is named before anything is made (spec 7.3). */
 static int check_begin(void *context, struct err *err)
 {
@@ -101,7 +112,8 @@ static int check_begin(void *context, struct err *err)
         if (vmm_choice_from_name(spec->vmm, &chosen.choice) < 0)
                 return err_set(err, EINVAL, "vm.start", "vmm '%s' is not auto, firecracker or qemu",
                                spec->vmm);
-        return vmm_find(&chosen, &start->vmm, err);
+        r = vmm_find(&chosen, &start->vmm, err);
+        return r == 0 ? check_limits(start, err) : r;
 }
 
 static int network_begin(void *context, struct err *err)
@@ -122,7 +134,8 @@ static int network_begin(void *context, struct err *err)
         r = write_ledger(start, err);
         if (r < 0)
                 return r;
-        return network_attach(&settings, &guest, &start->tap_fd, err);
+        return start->tap_fd >= 0 ? network_adopt(&settings, &guest, start->tap_fd, err)
+                                  : network_attach(&settings, &guest, &start->tap_fd, err);
 }
 
 static void network_undo(void *context, struct err *err)
@@ -150,6 +163,7 @@ static struct vmm_machine machine_of(const struct start *start, const struct vmm
                 .tap = start->ledger.tap,
                 .tap_fd = start->tap_fd,
                 .mac = start->mac,
+                .net_bytes = spec->net_bandwidth,
                 .guest_cid = VM_AGENT_CID,
                 .vsock_path = start->vsock,
                 .api_path = start->api,
@@ -161,9 +175,10 @@ static struct vmm_machine machine_of(const struct start *start, const struct vmm
 static int vmm_begin(void *context, struct err *err)
 {
         struct start *start = context;
+        const struct vmm_limit limit = { start->spec->disk_iops, start->spec->disk_bandwidth };
         const struct vmm_drive drives[2] = {
-                {.id = "rootfs", .path = start->rootfs},
-                { .id = "work",  .path = start->work  },
+                {.id = "rootfs", .path = start->rootfs, .limit = limit},
+                { .id = "work",  .path = start->work,   .limit = limit},
         };
         struct vmm_machine machine = machine_of(start, drives, CMDLINE_COMMON);
         int r = file_make_folders(start->spec->runtime, 0700, err);
@@ -177,6 +192,9 @@ static int vmm_begin(void *context, struct err *err)
         r = vmm_launch(&start->vmm, &machine, VMM_LAUNCH_MS, &start->process, err);
         if (r < 0)
                 return r;
+        /* banger-qemu has it now, and Firecracker opens the tap by name, which a second opener would keep it from */
+        close_at_scope_end(&start->tap_fd);
+        start->tap_fd = FD_NONE;
         start->ledger.pid = start->process.pid;
         start->ledger.start_time = start->process.start_time;
         (void) snprintf(start->ledger.vmm_kind, sizeof(start->ledger.vmm_kind), "%s",

@@ -194,6 +194,16 @@ class Instance:
         done = sh("ip", "netns", "exec", self.netns, "nft", "list", "ruleset", check=False)
         return done.stdout
 
+    def pool_taps(self):
+        """Taps that wait in the daemon's pool: those that no VM has, when they are as many as the daemon knows of."""
+        deadline = time.monotonic() + 30
+        while (pool := self.json("daemon", "status")["tap_pool"])["warming"]:
+            assert time.monotonic() < deadline, "the pool does not come to rest"
+            time.sleep(0.02)
+        taken = [vm["tap"] for vm in self.json("vm", "list")]
+        waiting = [name for name in self.links() if name.startswith("tap-pool-") and name not in taken]
+        return waiting if len(waiting) <= pool["ready"] else []
+
     def leftovers(self):
         """What VMs that do not exist (any more) have left on the host; empty when nothing is left. The folder of a VM is
         given back after its delete has been answered."""
@@ -205,18 +215,19 @@ class Instance:
     def _leftovers(self):
         marks = []
         for vm in self.json("vm", "list"):
-            marks += [vm["id"], "tap-fc-" + vm["id"][:8], vm["address"]]
+            marks += [vm["id"], vm["tap"], vm["address"]]
             if vm.get("vmm_pid"):
                 children = pathlib.Path(f"/proc/{vm['vmm_pid']}/task/{vm['vmm_pid']}/children")
                 marks += [f"process {pid} " for pid in children.read_text().split()] if children.exists() else []
-        found = [f"link {name}" for name in self.links() if name.startswith("tap-")]
+        pooled = self.pool_taps()
+        found = [f"link {name}" for name in self.links() if name.startswith("tap-") and name not in pooled]
         found += [f"process {pid} {line}" for pid, line in self.processes().items() if "--job" not in line]
         for folder in (self.runtime / "vms", self.state / "vms"):
             if folder.is_dir():
                 found += [f"folder {entry}" for entry in folder.iterdir()]
-        # "tap-fc-*" is the rule for all taps; one tap's name ends in digits of its VM's id
+        # "tap-fc-*" and "tap-pool-*" are the rule for all taps; one tap's name ends in digits
         found += [f"rule {line.strip()}" for line in self.nft().splitlines()
-                  if re.search(r"tap-fc-[0-9a-f]{8}|banger:\d", line)]
+                  if re.search(r"tap-fc-[0-9a-f]{8}|tap-pool-\d|banger:\d", line)]
         return [thing for thing in found if not any(mark in thing for mark in marks)]
 
     def close(self):

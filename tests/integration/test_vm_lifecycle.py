@@ -16,8 +16,8 @@ def traces_of(instance, name):
     """What a VM that does not run has on the host besides its folder."""
     vm = instance.show(name)
     found = [line for line in instance.processes().values() if vm["id"] in line]
-    found += [link for link in instance.links() if link == "tap-fc-" + vm["id"][:8]]
-    found += [line for line in instance.nft().splitlines() if vm["address"] in line or vm["id"][:8] in line]
+    found += [link for link in instance.links() if link == vm["tap"]]
+    found += [line for line in instance.nft().splitlines() if vm["address"] in line or f'"{vm["tap"]}"' in line]
     return found + [str(f) for f in (instance.runtime / "vms").glob(vm["id"] + "*")]
 
 

@@ -1,0 +1,176 @@
+"""The network of real machines: the pool of taps, who reaches whom, what a hostile guest may send, a bridge that goes."""
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from conftest import needs
+from instance import sh
+
+# Sends a frame as given in hex from inside a guest.
+SEND = "import socket,sys; s=socket.socket(socket.AF_PACKET,socket.SOCK_RAW); s.bind(('eth0',0)); s.send(bytes.fromhex(sys.argv[1]))"
+
+
+@pytest.fixture(scope="module")
+def pair(instance):
+    """Two machines with --peers."""
+    names = [f"peer{i}-{os.urandom(3).hex()}" for i in range(2)]
+    for name in names:
+        instance.banger("vm", "create", "--peers", "--name", name)
+    yield [instance.show(name) for name in names]
+    for name in names:
+        instance.banger("vm", "delete", name, check=False)
+
+
+def inside(instance, *words):
+    return sh("ip", "netns", "exec", instance.netns, *words, check=False)
+
+
+def port_of(instance, tap):
+    return json.loads(inside(instance, "ip", "-j", "-d", "link", "show", tap).stdout)[0]
+
+
+def pings(instance, vm, address):
+    return instance.banger("vm", "exec", vm["name"], "--", "ping", "-c", "1", "-W", "2", address, check=False).returncode == 0
+
+
+def test_the_pool_is_warm_and_its_taps_are_used(instance, vm):
+    vm("--no-start")  # the first machine there is
+    ready = sorted(instance.pool_taps(), key=lambda name: int(name.rsplit("-", 1)[1]))
+    assert len(ready) == 4
+    for tap in ready:
+        port = port_of(instance, tap)
+        assert port["master"] == "br-fc" and port["linkinfo"]["info_slave_data"]["isolated"]
+        assert f'"{tap}"' not in instance.nft()  # nothing pinned: nothing passes
+    name = vm()
+    shown = instance.show(name)
+    assert shown["tap"] == ready[0]
+    assert pings(instance, shown, "172.16.0.1")
+    again = instance.pool_taps()
+    assert len(again) == 4 and set(ready[1:]) < set(again)
+    instance.banger("vm", "stop", name)
+    assert shown["tap"] not in instance.links() and shown["address"] not in instance.nft()
+    instance.banger("vm", "start", name)
+    started = instance.show(name)
+    assert started["tap"] != shown["tap"] and started["address"] == shown["address"]  # numbers only grow
+    assert pings(instance, started, "172.16.0.1")
+
+
+def test_a_daemon_that_ended_leaves_its_taps_to_the_next(instance):
+    before = instance.pool_taps()
+    for sig in (signal.SIGTERM, signal.SIGKILL):
+        instance.end_daemon(sig)
+        instance.banger("vm", "list")
+        assert instance.pool_taps() == before and len(before) == 4
+    instance.end_daemon()
+    config = instance.home / ".config/banger/config.toml"
+    instance.as_owner_mkdir(config.parent)
+    config.write_text("tap_pool_size = 1\n")
+    os.chown(config, instance.uid, instance.gid)
+    try:
+        instance.banger("vm", "list")
+        deadline = time.monotonic() + 20
+        while len([name for name in instance.links() if name.startswith("tap-pool-")]) > 1 + len(
+                [v for v in instance.json("vm", "list") if v["state"] == "running"]):
+            assert time.monotonic() < deadline, instance.links()
+            time.sleep(0.05)
+    finally:
+        config.unlink()
+        instance.end_daemon()
+    instance.banger("vm", "list")
+
+
+def test_without_a_helper_the_pool_rests_and_numbers_are_not_burned(instance, vm):
+    name = vm("--no-start")
+    instance.stop_helper()
+    try:
+        for _ in range(3):
+            assert instance.banger("vm", "start", name, check=False).returncode != 0
+    finally:
+        instance.start_helper()
+    instance.banger("vm", "start", name)
+    numbers = [int(tap.rsplit("-", 1)[1]) for tap in instance.pool_taps()]
+    instance.banger("vm", "stop", name)
+    instance.banger("vm", "start", name)
+    assert max(int(tap.rsplit("-", 1)[1]) for tap in instance.pool_taps()) <= max(numbers) + 4
+
+
+def test_a_spoofing_guest_is_not_heard(instance, pair):
+    """Frames from inside a guest, watched where they would leave the bridge for the host."""
+    one, two = pair
+    mac = bytes.fromhex("0600" + "".join(f"{int(part):02x}" for part in one["address"].split("."))).hex()
+    host = "0601ac100001"
+    def udp(source_mac, source_ip):
+        head = "45000021000000004011" + "0000" + "".join(f"{int(p):02x}" for p in source_ip.split(".")) + "ac100001"
+        words = [int(head[i:i + 4], 16) for i in range(0, 40, 4)]
+        total = sum(words)
+        total = (total & 0xffff) + (total >> 16)
+        head = head[:20] + f"{~total & 0xffff:04x}" + head[24:]
+        return host + source_mac + "0800" + head + "10681069000d0000" + b"spoof".hex()
+    cases = {"own": (mac, one["address"]), "peer's ip": (mac, two["address"]), "free ip": (mac, "172.16.0.200"),
+             "gateway's ip": (mac, "172.16.0.1"), "other mac": ("0600ac1000c8", one["address"]),
+             "peer's mac and ip": ("0600" + "".join(f"{int(p):02x}" for p in two["address"].split(".")), two["address"])}
+    heard = {}
+    for what, (source_mac, source_ip) in cases.items():
+        watch = instance.argv("true")[:4] + ["/usr/bin/python3", "-c",
+            "import socket\ns=socket.socket(socket.AF_PACKET,socket.SOCK_RAW,socket.htons(3)); s.bind(('br-fc',0))\nprint('up',flush=True)\n"
+            "while True:\n if b'spoof' in s.recv(2000): print('heard',flush=True)"]
+        ear = subprocess.Popen(watch, stdout=subprocess.PIPE, text=True)
+        assert ear.stdout.readline() == "up\n"
+        instance.banger("vm", "exec", one["name"], "--", "python3", "-c", SEND, udp(source_mac, source_ip))
+        time.sleep(0.5)  # what the bridge lets through has long come
+        ear.kill()
+        heard[what] = "heard" in ear.communicate(timeout=10)[0]
+    assert heard == {what: what == "own" for what in cases}
+
+
+def test_peers_reach_each_other_and_no_other_machine(instance, pair, shared_vm):
+    one, two = pair
+    alone = instance.show(shared_vm)
+    assert one["peers"] and two["peers"] and not alone["peers"]
+    assert pings(instance, one, two["address"]) and pings(instance, two, one["address"])
+    assert not pings(instance, one, alone["address"])
+    assert not pings(instance, alone, one["address"])
+
+
+def test_the_bridge_comes_back_with_its_machines(instance, pair):
+    one, two = pair
+    assert inside(instance, "ip", "link", "del", "br-fc").returncode == 0
+    deadline = time.monotonic() + 10
+    while port_of(instance, one["tap"]).get("master") != "br-fc" or port_of(instance, two["tap"]).get("master") != "br-fc":
+        assert time.monotonic() < deadline, "the taps are in no bridge"
+        time.sleep(0.05)
+    assert pings(instance, one, "172.16.0.1") and pings(instance, one, two["address"])
+
+
+def test_an_address_comes_back_only_with_its_machine(instance):
+    instance.banger("vm", "create", "--no-start", "--name", "holder")
+    held = instance.show("holder")["address"]
+    instance.banger("vm", "create", "--no-start", "--name", "next")
+    assert instance.show("next")["address"] != held
+    instance.banger("vm", "delete", "holder")
+    instance.banger("vm", "create", "--no-start", "--name", "heir")
+    assert instance.show("heir")["address"] == held
+    instance.banger("vm", "delete", "next", "heir")
+
+
+def test_a_disk_is_held_to_its_bandwidth(instance, vm, shared_vm):
+    """64 MiB past every cache at 16 MiB a second, with a second's worth at once: 3 s; measured by the guest's own clock."""
+    limited = vm("--disk-bandwidth", "16M", "--disk-iops", "2000")
+    shown = instance.show(limited)
+    assert shown["disk_bandwidth"] == 16 << 20 and shown["disk_iops"] == 2000 and shown["net_bandwidth"] == 0
+    write = "import os,mmap,time; f=os.open('/root/x',os.O_WRONLY|os.O_CREAT|os.O_DIRECT); m=mmap.mmap(-1,1<<20); b=time.monotonic();" \
+            "[os.write(f,m) for _ in range(64)]; print(time.monotonic()-b)"
+    seconds = {name: float(instance.banger("vm", "exec", name, "--", "python3", "-c", write).stdout) for name in (limited, shared_vm)}
+    assert 2.5 < seconds[limited] < 30, seconds
+    assert seconds[shared_vm] < seconds[limited], seconds
+
+
+def test_a_limit_that_qemu_cannot_hold_is_refused(instance):
+    needs(not os.path.exists("/dev/kvm"), "this host has KVM")
+    refused = instance.banger("vm", "create", "--net-bandwidth", "5M", check=False)
+    assert refused.returncode == 1 and "--net-bandwidth" in refused.stderr and "Firecracker" in refused.stderr
+    assert instance.leftovers() == []
