@@ -2,6 +2,7 @@
 
 #include "api/api_image.h"
 #include "api/api_kernel.h"
+#include "api/api_registry.h"
 #include "api/api_vm.h"
 
 static const struct rpc_field no_params[] = { RPC_END };
@@ -68,6 +69,8 @@ const struct rpc_method *const api_methods[] = {
         &api_image_show,
         &api_image_delete,
         &api_image_cache_prune,
+        &api_registry_login,
+        &api_registry_logout,
         &api_kernel_pull,
         &api_kernel_import,
         &api_kernel_list,

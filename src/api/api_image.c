@@ -3,11 +3,15 @@
 #include "base/size.h"
 
 static const struct rpc_field pull_params[] = {
-        RPC_FIELD(struct image_pull_params, image, "name in the catalog", .required = true,
+        RPC_FIELD(struct image_pull_params, image,
+                  "name in the catalog, or of an image of a registry, or a place on this machine",
+                  .required = true, .sense = RPC_IMAGE_REF),
+        RPC_FIELD(struct image_pull_params, name, "local name (default: the catalog's, or repository-tag)",
                   .sense = RPC_IMAGE_NAME),
-        RPC_FIELD(struct image_pull_params, name, "local name (default: the catalog's)",
-                  .sense = RPC_IMAGE_NAME),
-        RPC_FIELD(struct image_pull_params, size, "size of the root file system, as 4GiB", .sense = RPC_BYTES,
+        RPC_FIELD(struct image_pull_params, kernel_ref,
+                  "kernel it boots (default: that of the default image)", .sense = RPC_KERNEL_NAME),
+        RPC_FIELD(struct image_pull_params, size,
+                  "size of the root file system, as 4GiB (default: by its content)", .sense = RPC_BYTES,
                   .min = 1 * GIB, .max = UINT64_C(16) << 40),
         RPC_END,
 };
@@ -44,7 +48,7 @@ static const struct rpc_field no_params[] = { RPC_END };
 
 const struct rpc_method api_image_pull = {
         .name = "image.pull",
-        .doc = "Get an image from the catalog.",
+        .doc = "Get an image: of the catalog, of a registry, or from a folder or archive.",
         .params_size = sizeof(struct image_pull_params),
         .params = pull_params,
         .streams = true,

@@ -8,8 +8,9 @@
 #include "rpc/rpc_table.h"
 
 struct image_pull_params {
-        const char *image; /* catalog name */
+        const char *image; /* catalog name or reference */
         const char *name;
+        const char *kernel_ref;
         uint64_t size;
 };
 

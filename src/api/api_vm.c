@@ -10,7 +10,9 @@
 static const struct rpc_field create_params[] = {
         RPC_FIELD(struct vm_create_params, name, "name of the new vm (default: a generated one)",
                   .sense = RPC_VM_NAME),
-        RPC_FIELD(struct vm_create_params, image, "image to start from", .sense = RPC_IMAGE_NAME),
+        RPC_FIELD(struct vm_create_params, image,
+                  "image to start from: a local one, one of the catalog, or of a registry",
+                  .sense = RPC_IMAGE_REF),
         RPC_FIELD(struct vm_create_params, kernel, "kernel to boot (default: the image's)",
                   .sense = RPC_KERNEL_NAME),
         RPC_FIELD(struct vm_create_params, vcpu, "virtual processors", .min = 1, .max = VCPU_MAX),

@@ -31,6 +31,8 @@ int cmd_image_prune(struct cli *cli, const struct cli_args *args, struct err *er
 int cmd_df(struct cli *cli, const struct cli_args *args, struct err *err);
 int cmd_image_cache_prune(struct cli *cli, const struct cli_args *args, struct err *err);
 int cmd_image_delete(struct cli *cli, const struct cli_args *args, struct err *err);
+int cmd_registry_login(struct cli *cli, const struct cli_args *args, struct err *err);
+int cmd_registry_logout(struct cli *cli, const struct cli_args *args, struct err *err);
 int cmd_kernel_pull(struct cli *cli, const struct cli_args *args, struct err *err);
 int cmd_kernel_import(struct cli *cli, const struct cli_args *args, struct err *err);
 int cmd_kernel_list(struct cli *cli, const struct cli_args *args, struct err *err);

@@ -44,7 +44,7 @@ static void offer_values(struct cli *cli, const struct cli_command *command, enu
 
         if (sense == RPC_VM_REF)
                 offer_names(cli, &api_vm_list, "vms", typed);
-        else if (sense == RPC_IMAGE_NAME)
+        else if (sense == RPC_IMAGE_NAME || sense == RPC_IMAGE_REF)
                 offer_names(cli, is_pull ? &api_image_catalog : &api_image_list, "images", typed);
         else if (sense == RPC_KERNEL_NAME)
                 offer_names(cli, is_pull ? &api_kernel_catalog : &api_kernel_list, "kernels", typed);

@@ -84,6 +84,7 @@ int cli_run_in_guest(int fd, const struct cli_run *run, struct err *err)
                                    .timeout_ms = options->timeout_ms,
                                    .ret_timeout = &timeout,
                                    .folder = options->workdir ? options->workdir : run->folder,
+                                   .image = run->image,
                                    .login_shell = run->login_shell,
                                    .terminal = isatty(STDIN_FILENO) == 1,
                                    .term = getenv("TERM"),

@@ -2,12 +2,14 @@
 #pragma once
 
 #include "cli/cli_command.h"
+#include "guest/client/guest_client.h"
 
 struct cli_exec;
 
 struct cli_run {
-        const char *const *argv;        /* NULL: the login shell */
-        const char *folder;             /* NULL: the user's home */
+        const char *const *argv; /* NULL: the login shell */
+        const char *folder;      /* NULL: the user's home */
+        enum guest_image_use image;
         bool login_shell;               /* wrapped for tools, see guest_exec */
         const struct cli_exec *options; /* NULL: none; the folder above stands unless they name one */
 };

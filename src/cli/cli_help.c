@@ -6,10 +6,10 @@
 #define NAME_WIDTH 26
 
 static const char *const sense_words[] = {
-        [RPC_PLAIN] = "VALUE",        [RPC_VM_NAME] = "NAME",       [RPC_VM_REF] = "VM",
-        [RPC_IMAGE_NAME] = "IMAGE",   [RPC_KERNEL_NAME] = "KERNEL", [RPC_BYTES] = "SIZE",
-        [RPC_MIB] = "SIZE",           [RPC_HOST_PATH] = "PATH",     [RPC_GUEST_PATH] = "PATH",
-        [RPC_SIGNAL_NAME] = "SIGNAL",
+        [RPC_PLAIN] = "VALUE",      [RPC_VM_NAME] = "NAME",       [RPC_VM_REF] = "VM",
+        [RPC_IMAGE_NAME] = "IMAGE", [RPC_IMAGE_REF] = "IMAGE",    [RPC_KERNEL_NAME] = "KERNEL",
+        [RPC_BYTES] = "SIZE",       [RPC_MIB] = "SIZE",           [RPC_HOST_PATH] = "PATH",
+        [RPC_GUEST_PATH] = "PATH",  [RPC_SIGNAL_NAME] = "SIGNAL",
 };
 static_assert(sizeof(sense_words) / sizeof(sense_words[0]) == RPC_N_SENSES, "a word for every sense");
 

@@ -61,6 +61,20 @@ static int parse_number(const struct rpc_field *field, const char *shown, const 
         return 0;
 }
 
+/* "oci:DIR", "oci-archive:FILE" and "docker-archive:FILE" with the path made absolute; NULL: it is none of them. */
+static char *place_absolute(const char *value)
+{
+        static const char *const places[] = { "oci:", "oci-archive:", "docker-archive:" };
+
+        for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+                if (text_starts_with(value, places[i])) {
+                        scoped_free char *path = path_absolute(value + strlen(places[i]));
+
+                        return xasprintf("%s%s", places[i], path);
+                }
+        return NULL;
+}
+
 /* The typed value as the method wants it. */
 static int parse_value(const struct rpc_field *field, const char *shown, const char *value, json_t **ret,
                        struct err *err)
@@ -71,6 +85,8 @@ static int parse_value(const struct rpc_field *field, const char *shown, const c
                 return parse_number(field, shown, value, ret, err);
         if (field->sense == RPC_HOST_PATH)
                 path = path_absolute(value);
+        if (field->sense == RPC_IMAGE_REF)
+                path = place_absolute(value);
         if (field->sense == RPC_VM_NAME && !rpc_vm_name_is_valid(value))
                 return err_set(
                         err, EINVAL, "cli.parse",

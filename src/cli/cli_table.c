@@ -2,6 +2,7 @@
 #include "api/api_daemon.h"
 #include "api/api_image.h"
 #include "api/api_kernel.h"
+#include "api/api_registry.h"
 #include "api/api_vm.h"
 #include "cli/cli_commands.h"
 #include "cli/cli_exec.h"
@@ -27,6 +28,12 @@ static const struct rpc_field run_options[] = {
         RPC_END,
 };
 static const char *const run_omitted[] = { "no_start", NULL };
+
+static const struct rpc_field login_options[] = {
+        FLAG("password_stdin", 0, "read the password or token from standard input"),
+        RPC_END,
+};
+static const char *const login_omitted[] = { "secret", NULL };
 
 static const struct rpc_field exec_options[] = {
         VALUE("guest_path",
@@ -95,6 +102,7 @@ const struct cli_command cli_commands[] = {
                   "are as if it\n"
                   "had run here. Without one you get a shell. The vm stays afterwards unless --rm is given.", .examples = "banger vm run\n"
                       "banger vm run --rm -- uname -a\n"
+                      "banger vm run --rm --image alpine:3.20 -- cat /etc/os-release\n"
                       "banger vm run ./repo -- make test\n"
                       "banger vm run --rm --nat --memory 4GiB ./repo -- sh -c 'npm ci && npm test'\n"
                       "banger vm run -d --name web ./repo", .method = &api_vm_create,
@@ -283,9 +291,14 @@ const struct cli_command cli_commands[] = {
                      "can be pulled.", .examples = "banger image list\nbanger image pull debian-bookworm\nbanger vm run --image "
                       "debian-bookworm" },
         { .words = "image pull",
-         .doc = "Get an image from the catalog",
-         .examples = "banger image pull debian-bookworm\nbanger image pull --name big --size 4GiB "
-                      "debian-bookworm", .method = &api_image_pull,
+         .doc = "Get an image: of the catalog, of a registry, or from a folder or archive",
+         .details =
+                  "A name that the catalog has not is an image of a registry, as docker takes it. One that "
+                  "is here "
+                  "is asked\nabout and left as it is when it has not changed. oci:DIR, oci-archive:FILE and "
+                  "docker-archive:FILE\n(docker save, podman save) are images that were never pushed.", .examples = "banger image pull debian-bookworm\nbanger image pull alpine:3.20\n"
+                      "banger image pull --name app --size 4GiB ghcr.io/owner/app:1.0\n"
+                      "banger image pull docker-archive:./app.tar", .method = &api_image_pull,
          .operands = { "image" },
          .n_required = 1,
          .has_json = true,
@@ -349,6 +362,30 @@ const struct cli_command cli_commands[] = {
          .method = &api_image_cache_prune,
          .has_json = true,
          .run = cmd_image_cache_prune },
+        { .words = "registry",
+         .doc = "Log in to registries of images",
+         .details = "What docker and podman are logged in to is used too.",
+         .examples = "banger registry login ghcr.io -u me\nbanger registry logout ghcr.io" },
+        { .words = "registry login",
+         .doc = "Keep a login for a registry, once the registry has taken it",
+         .details = "The password or token is asked for on the terminal, or read from standard input; it is "
+                     "never a "
+                     "word of the\ncommand line. It is kept in the file registries.json of banger's state "
+                     "folder, "
+                     "which only its owner reads.", .examples = "banger registry login ghcr.io -u me\n"
+                      "cat token | banger registry login ghcr.io -u me --password-stdin", .method = &api_registry_login,
+         .omitted = login_omitted,
+         .options = login_options,
+         .operands = { "registry" },
+         .n_required = 1,
+         .run = cmd_registry_login },
+        { .words = "registry logout",
+         .doc = "Forget the login for a registry",
+         .examples = "banger registry logout ghcr.io",
+         .method = &api_registry_logout,
+         .operands = { "registry" },
+         .n_required = 1,
+         .run = cmd_registry_logout },
         { .words = "kernel",
          .doc = "Get, import and remove the kernels that vms boot",
          .details = "'vm run' pulls the kernel of its image by itself.",
@@ -443,5 +480,5 @@ const struct cli_command cli_commands[] = {
                       "banger completion fish > ~/.config/fish/completions/banger.fish", .operands = { "shell" },
          .n_required = 1,
          .run = cmd_completion },
-        { .words = NULL                                                  },
+        { .words = NULL                                                                          },
 };

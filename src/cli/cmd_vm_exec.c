@@ -109,6 +109,7 @@ int cmd_vm_exec(struct cli *cli, const struct cli_args *args, struct err *err)
         return cli_run_in_guest(fd,
                                 &(struct cli_run){ .argv = (const char *const *) args->command,
                                                    .folder = *folder ? folder : NULL,
+                                                   .image = GUEST_IMAGE_EXEC,
                                                    .login_shell = true,
                                                    .options = &options },
                                 err);

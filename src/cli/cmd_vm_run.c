@@ -127,6 +127,7 @@ static int run_command(struct cli *cli, const struct run *run, struct err *err)
         scoped_close int fd = cli_connect(cli, run->vm, NULL, err);
         const struct cli_run command = { .argv = (const char *const *) run->args->command,
                                          .folder = run->workspace ? WORKSPACE_GUEST_PATH : NULL,
+                                         .image = GUEST_IMAGE_RUN,
                                          .login_shell = true,
                                          .options = run->options };
 
@@ -153,7 +154,7 @@ static int use_vm(struct cli *cli, const struct run *run, const json_t *vm, stru
         if (is_interrupted(cli)) /* neither of these fails, but both can be interrupted */
                 return err_set(err, ECANCELED, "vm.run", "interrupted");
         print_ready(run, vm);
-        if (run->args->command)
+        if (run->args->command || (json_flag(vm, "image_command") && !run->workspace && !run->is_detached))
                 return run_command(cli, run, err);
         if (!run->is_detached)
                 return session_open(cli, vm, run->workspace ? WORKSPACE_GUEST_PATH : NULL, err);

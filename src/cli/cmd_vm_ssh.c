@@ -119,7 +119,9 @@ int session_open(struct cli *cli, const json_t *vm, const char *folder, struct e
         fd = cli_connect(cli, json_text(vm, "id"), NULL, err);
         if (fd < 0)
                 return fd;
-        r = cli_run_in_guest(fd, &(struct cli_run){ .folder = folder, .login_shell = true }, err);
+        r = cli_run_in_guest(
+                fd, &(struct cli_run){ .folder = folder, .image = GUEST_IMAGE_SHELL, .login_shell = true },
+                err);
         return r < 0 ? r : 0;
 }
 

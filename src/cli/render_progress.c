@@ -12,9 +12,11 @@
 #include "base/text.h"
 #include "cli/render_style.h"
 
-#define BAR_WIDTH 24
-#define WIPE      "\r\033[K" /* ECMA-48 8.3.41, erase in line */
-#define LONG_MS   1000       /* a stage that took so long leaves its line */
+#define BAR_WIDTH  24
+#define WIPE       "\r\033[K" /* ECMA-48 8.3.41, erase in line */
+#define CURSOR_UP  "\033[%uA" /* 8.3.22 */
+#define WIPE_BELOW "\033[J"   /* 8.3.39, erase in page: from here on */
+#define LONG_MS    1000       /* a stage that took so long leaves its line */
 
 void elapsed_format(uint64_t ms, char out[ELAPSED_MAX])
 {
@@ -46,6 +48,9 @@ void progress_init(struct progress *progress, const char *label)
 
 static void wipe(struct progress *progress)
 {
+        if (progress->n_below > 0)
+                (void) fprintf(stderr, "\r" CURSOR_UP WIPE_BELOW, progress->n_below);
+        progress->n_below = 0;
         if (progress->is_line_shown)
                 (void) fputs(WIPE, stderr);
         progress->is_line_shown = false;
@@ -57,6 +62,44 @@ static unsigned columns(void)
         struct winsize size;
 
         return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+static void show_part(struct progress *progress, const struct progress_part *part)
+{
+        char bar[BAR_WIDTH + 3], have[SIZE_TEXT_MAX], all[SIZE_TEXT_MAX];
+        scoped_text struct text line = { 0 };
+
+        progress_bar(part->done, part->total, BAR_WIDTH, bar);
+        size_human(part->done, have);
+        size_human(part->total, all);
+        text_appendf(&line, "  %s %s %s of %s", part->name, bar, have, all);
+        (void) fprintf(stderr, "\n%.*s", (int) columns() - 1, line.s);
+        progress->n_below++;
+}
+
+/* A part that is whole makes room for those that are not. */
+static void take_part(struct progress *progress, const char *name, uint64_t done, uint64_t total)
+{
+        unsigned i = 0;
+
+        while (i < progress->n_parts &&
+               strncmp(progress->parts[i].name, name, sizeof(progress->parts[i].name) - 1) != 0)
+                i++;
+        if (done >= total) {
+                if (i < progress->n_parts) {
+                        progress->n_parts--;
+                        memmove(&progress->parts[i], &progress->parts[i + 1],
+                                (progress->n_parts - i) * sizeof(progress->parts[0]));
+                }
+                return;
+        }
+        if (i == PROGRESS_PARTS_MAX)
+                return;
+        if (i == progress->n_parts)
+                progress->n_parts++;
+        (void) snprintf(progress->parts[i].name, sizeof(progress->parts[i].name), "%s", name);
+        progress->parts[i].done = done;
+        progress->parts[i].total = total;
 }
 
 static void show_live(struct progress *progress)
@@ -75,7 +118,10 @@ static void show_live(struct progress *progress)
                 text_appendf(&line, " %s", progress->detail);
         }
         text_appendf(&line, " %s", elapsed);
+        wipe(progress);
         (void) fprintf(stderr, WIPE "%.*s", (int) columns() - 1, line.s);
+        for (unsigned i = 0; i < progress->n_parts; i++)
+                show_part(progress, &progress->parts[i]);
         (void) fflush(stderr);
         progress->is_line_shown = true;
 }
@@ -111,8 +157,16 @@ void progress_event(struct progress *progress, const json_t *event)
         if (strcmp(stage, progress->stage) != 0) {
                 (void) snprintf(progress->stage, sizeof(progress->stage), "%s", stage);
                 progress->started_ms = clock_monotonic_ms();
+                progress->n_parts = 0;
         }
         progress->is_over = false;
+        if (*json_text(event, "part")) {
+                take_part(progress, json_text(event, "part"), json_u64(event, "done", 0),
+                          json_u64(event, "total", 0));
+                if (progress->is_live)
+                        show_live(progress);
+                return;
+        }
         progress->done = json_u64(event, "done", 0);
         progress->total = json_u64(event, "total", 0);
         (void) snprintf(progress->detail, sizeof(progress->detail), "%s", json_text(event, "detail"));

@@ -5,6 +5,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define PROGRESS_PARTS_MAX 8
+
+/* Something that goes on beside others within a stage: a layer of an image. */
+struct progress_part {
+        char name[24];
+        uint64_t done, total;
+};
+
 struct progress {
         bool is_live;        /* standard error is a terminal */
         bool is_over;        /* the stage has ended and the next has not begun */
@@ -13,6 +21,9 @@ struct progress {
         char stage[48];
         char detail[48];
         uint64_t done, total;
+        struct progress_part parts[PROGRESS_PARTS_MAX];
+        unsigned n_parts;
+        unsigned n_below;  /* lines shown under the stage's */
         const char *label; /* borrowed; NULL: there is only one */
 };
 
@@ -23,7 +34,10 @@ struct progress {
 void progress_init(struct progress *progress, const char *label);
 /* Shows the time that has passed. */
 void progress_tick(struct progress *progress);
-/* {"stage","state":"begin|progress|end","detail","done","total","elapsed_ms"}; anything else is ignored. */
+/*
+ * {"stage","state":"begin|progress|end","detail","done","total","elapsed_ms"}; anything else is ignored. With "part" it is about
+ * one of several things that go on at once, which get a bar each below the stage's line.
+ */
 void progress_event(struct progress *progress, const json_t *event);
 /* Wipes the live line. */
 void progress_done(struct progress *progress);

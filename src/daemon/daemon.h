@@ -66,6 +66,8 @@ DAEMON_HANDLER(daemon_vm_show);
 DAEMON_HANDLER(daemon_vm_connect);
 DAEMON_HANDLER(daemon_vm_logs);
 DAEMON_HANDLER(daemon_vm_workspace_record);
+DAEMON_HANDLER(daemon_registry_login);
+DAEMON_HANDLER(daemon_registry_logout);
 DAEMON_HANDLER(daemon_image_pull);
 DAEMON_HANDLER(daemon_image_list);
 DAEMON_HANDLER(daemon_image_rows);

@@ -228,6 +228,70 @@ static const struct key *find_key(const char *table, const char *name)
         return NULL;
 }
 
+static bool are_all_texts(const json_t *list)
+{
+        const json_t *item = NULL;
+        size_t i;
+
+        json_array_foreach (list, i, item)
+                if (!text_of(item))
+                        return false;
+        return json_is_array(list);
+}
+
+/* One key of [registry."host"]: NULL or the accepted form. "~/" is resolved. */
+static const char *check_registry_key(json_t *registry, const char *name, const json_t *value,
+                                      const char *home)
+{
+        scoped_free char *path = NULL;
+        const char *wanted;
+
+        if (strcmp(name, "insecure") == 0)
+                return json_is_boolean(value) ? NULL : "true or false";
+        if (strcmp(name, "mirrors") == 0)
+                return are_all_texts(value) ? NULL : "a list such as [\"https://mirror.example\"]";
+        wanted = set_path(&path, value, home);
+        if (!wanted)
+                (void) json_object_set_new(registry, name, json_string(path));
+        return wanted;
+}
+
+static bool is_registry_key(const char *name)
+{
+        return strcmp(name, "insecure") == 0 || strcmp(name, "mirrors") == 0 || strcmp(name, "ca") == 0;
+}
+
+/* [registry."host:port"] tables: how a registry is reached. */
+static int apply_registries(struct daemon_config *config, json_t *registries, const char *path,
+                            const char *home, struct err *err)
+{
+        const char *host, *name;
+        json_t *registry, *value;
+        void *next;
+
+        json_object_foreach (registries, host, registry) {
+                if (!json_is_object(registry))
+                        return err_set(err, EINVAL, "config.read",
+                                       "'%s': registry.%s must be a table: [registry.\"%s\"]", path, host,
+                                       host);
+                json_object_foreach_safe(registry, next, name, value)
+                {
+                        const char *wanted = is_registry_key(name)
+                                                     ? check_registry_key(registry, name, value, home)
+                                                     : NULL;
+
+                        if (!is_registry_key(name))
+                                return err_set(err, EINVAL, "config.read",
+                                               "'%s': unknown key 'registry.%s.%s'", path, host, name);
+                        if (wanted)
+                                return err_set(err, EINVAL, "config.read", "'%s': registry.%s.%s must be %s",
+                                               path, host, name, wanted);
+                }
+        }
+        config->registries = json_incref(registries);
+        return 0;
+}
+
 static int apply_table(struct daemon_config *config, const char *table, json_t *values, const char *path,
                        const char *home, struct err *err)
 {
@@ -240,6 +304,13 @@ static int apply_table(struct daemon_config *config, const char *table, json_t *
 
                 if (table[0] == '\0' && json_is_object(value) && strcmp(name, "vm_defaults") == 0) {
                         int r = apply_table(config, name, value, path, home, err);
+
+                        if (r < 0)
+                                return r;
+                        continue;
+                }
+                if (table[0] == '\0' && json_is_object(value) && strcmp(name, "registry") == 0) {
+                        int r = apply_registries(config, value, path, home, err);
 
                         if (r < 0)
                                 return r;
@@ -319,5 +390,6 @@ void daemon_config_done(struct daemon_config *config)
         free(config->bridge_ip);
         free(config->dns);
         free(config->ssh_key_path);
+        json_decref(config->registries);
         *config = (struct daemon_config){ 0 };
 }

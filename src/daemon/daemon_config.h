@@ -1,6 +1,7 @@
 /* config.toml (spec 4): read once at start; every key optional; an unknown key is an error that names it. */
 #pragma once
 
+#include <jansson.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -25,6 +26,7 @@ struct daemon_config {
         uint64_t disk_bytes;
         uint64_t overlay_bytes; /* size of root file systems made here */
         uint64_t boot_timeout_ms;
+        json_t *registries; /* owned; {"ghcr.io": {"insecure", "ca", "mirrors"}}, NULL: none */
 };
 
 /* A missing file gives the defaults: host-derived where the spec says so. owner_home resolves "~/". */

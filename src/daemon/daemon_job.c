@@ -241,8 +241,11 @@ static void end_later(struct daemon_work *work)
 /* Whatever reads an archive, a kernel or a package is a program of its own, with the libraries that takes. */
 static const char *program_of(const struct daemon_work *work)
 {
-        bool imports =
-                text_starts_with(work->method, "job.image.") || text_starts_with(work->method, "job.kernel.");
+        static const char *const nouns[] = { "job.image.", "job.kernel.", "job.registry." };
+        bool imports = false;
+
+        for (size_t i = 0; i < sizeof(nouns) / sizeof(nouns[0]); i++)
+                imports = imports || text_starts_with(work->method, nouns[i]);
 
         return imports ? work->daemon->import_program : work->daemon->program;
 }

@@ -32,30 +32,30 @@ static void provided(struct daemon_operation *operation, const struct daemon_job
                 operation->provided(operation, end);
 }
 
-void daemon_provide_image(struct daemon_operation *operation, const char *image, daemon_operation_then *then)
+void daemon_provide_image(struct daemon_operation *operation, char **image, daemon_operation_then *then)
 {
-        scoped_free char *key = daemon_image_key(image);
+        scoped(image_wanted_done) struct image_wanted wanted = { 0 };
         struct daemon *daemon = operation->daemon;
-        struct image found = { 0 };
         struct err err = { 0 };
         json_auto_t *nothing = json_object();
+        scoped_free char *key = NULL;
+        json_t *params;
 
-        if (image_read(daemon->images_folder, image, &found, &err) == 0) {
-                image_done(&found);
+        if (image_wanted_find(daemon->images_folder, *image, NULL, true, &wanted, &err) < 0) {
+                then(operation, &(struct daemon_job_end){ .err = &err });
+                return;
+        }
+        free(*image);
+        *image = xstrdup(wanted.name);
+        if (wanted.is_here) {
                 then(operation, &(struct daemon_job_end){ .result = nothing, .err = &no_error });
                 return;
         }
-        if (err.code == ENOENT) {
-                err = no_error;
-                if (check_catalog(daemon_image_is_in_catalog(image), "image", image, &err) == 0) {
-                        operation->provided = then;
-                        daemon_operation_shared_job(operation, key, "job.image.pull",
-                                                    daemon_image_job_params(daemon, image, image, 0, false),
-                                                    provided);
-                        return;
-                }
-        }
-        then(operation, &(struct daemon_job_end){ .err = &err });
+        key = daemon_image_key(wanted.name);
+        params = wanted.reference ? daemon_reference_job_params(daemon, &wanted, 0, NULL)
+                                  : daemon_image_job_params(daemon, wanted.name, wanted.name, 0, false);
+        operation->provided = then;
+        daemon_operation_shared_job(operation, key, "job.image.pull", params, provided);
 }
 
 void daemon_provide_kernel(struct daemon_operation *operation, const char *kernel,

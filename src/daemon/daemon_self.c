@@ -4,6 +4,7 @@
 #include "api/api_daemon.h"
 #include "api/api_image.h"
 #include "api/api_kernel.h"
+#include "api/api_registry.h"
 #include "api/api_vm.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -102,6 +103,8 @@ const struct rpc_binding daemon_bindings[] = {
         { &api_image_promote,          daemon_image_promote      },
         { &api_image_cache_prune,      daemon_image_cache_prune  },
         { &api_image_delete,           daemon_image_delete       },
+        { &api_registry_login,         daemon_registry_login     },
+        { &api_registry_logout,        daemon_registry_logout    },
         { &api_kernel_pull,            daemon_kernel_pull        },
         { &api_kernel_import,          daemon_kernel_import      },
         { &api_kernel_list,            daemon_kernel_list        },

@@ -49,6 +49,20 @@ json_t *daemon_image_job_params(const struct daemon *daemon, const char *image, 
         return params;
 }
 
+json_t *daemon_reference_job_params(const struct daemon *daemon, const struct image_wanted *wanted,
+                                    uint64_t size, const char *kernel)
+{
+        scoped_free char *auth_file = layout_join(daemon->layout.state, DAEMON_AUTH_FILE, NULL);
+        scoped_free char *registries =
+                daemon->config.registries ? json_dumps(daemon->config.registries, JSON_COMPACT) : NULL;
+
+        return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:b, s:s, s:s, s:s*, s:s*}", "image",
+                         wanted->reference, "reference", wanted->reference, "name", wanted->name,
+                         "images_folder", daemon->images_folder, "cache_folder", daemon->layout.cache, "size",
+                         (json_int_t) size, "replace", (int) wanted->is_here, "auth_file", auth_file, "home",
+                         daemon->layout.owner_home, "registries", registries, "kernel", kernel);
+}
+
 json_t *daemon_kernel_job_params(const struct daemon *daemon, const char *kernel, bool replace)
 {
         const struct kernel_catalog_entry *entry = kernel_catalog_find(kernel);
@@ -93,30 +107,65 @@ static int check_unused(const struct daemon *daemon, const char *what, const cha
         return r;
 }
 
-DAEMON_HANDLER(daemon_image_pull)
+/* An image of the catalog is made once; EEXIST when it is there. */
+static int check_absent(const struct daemon *daemon, const char *name, struct err *err)
 {
-        const struct image_pull_params *p = params;
-        const char *name = p->name ? p->name : p->image;
-        struct daemon *daemon = daemon_of(call);
-        scoped_free char *key = daemon_image_key(name);
         struct image image = { 0 };
+        int r = image_read(daemon->images_folder, name, &image, err);
 
-        (void) ret_result;
-        if (!daemon_image_is_in_catalog(p->image))
-                return err_set(err, ENOENT, "image.pull",
-                               "no image '%s' in the catalog; 'banger image list --available' shows it",
-                               p->image);
-        if (image_read(daemon->images_folder, name, &image, err) == 0) {
+        if (r == 0) {
                 image_done(&image);
                 return err_set(err, EEXIST, "image.pull",
                                "image '%s' is there; delete it first, or pull under another --name", name);
         }
-        if (err->code != ENOENT)
-                return -err->code;
+        if (r != -ENOENT)
+                return r;
         *err = (struct err){ 0 };
+        return 0;
+}
+
+static int check_catalog_pull(const struct daemon *daemon, const struct image_pull_params *p,
+                              const char *name, struct err *err)
+{
+        if (p->kernel_ref)
+                return err_set(
+                        err, EINVAL, "image.pull",
+                        "--kernel-ref is for images of registries: '%s' of the catalog has its own kernel",
+                        p->image);
+        return check_absent(daemon, name, err);
+}
+
+static int check_kernel_ref(const struct daemon *daemon, const char *kernel, struct err *err)
+{
+        if (!kernel || daemon_kernel_is_here(daemon, kernel) || daemon_kernel_is_in_catalog(kernel))
+                return 0;
+        return err_set(
+                err, ENOENT, "image.pull",
+                "no kernel named '%s', neither here nor in the catalog ('banger kernel list' shows both)",
+                kernel);
+}
+
+DAEMON_HANDLER(daemon_image_pull)
+{
+        const struct image_pull_params *p = params;
+        struct daemon *daemon = daemon_of(call);
+        scoped(image_wanted_done) struct image_wanted wanted = { 0 };
+        scoped_free char *key = NULL;
+        json_t *job_params;
+        int r = image_wanted_find(daemon->images_folder, p->image, p->name, false, &wanted, err);
+
+        (void) ret_result;
+        if (r == 0)
+                r = wanted.reference ? check_kernel_ref(daemon, p->kernel_ref, err)
+                                     : check_catalog_pull(daemon, p, wanted.name, err);
+        if (r < 0)
+                return r;
+        key = daemon_image_key(wanted.name);
+        job_params = wanted.reference
+                             ? daemon_reference_job_params(daemon, &wanted, p->size, p->kernel_ref)
+                             : daemon_image_job_params(daemon, p->image, wanted.name, p->size, false);
         daemon_operation_shared_job(daemon_operation_new(daemon, call, "image.pull"), key, "job.image.pull",
-                                    daemon_image_job_params(daemon, p->image, name, p->size, false),
-                                    daemon_answer_with_job);
+                                    job_params, daemon_answer_with_job);
         return RPC_LATER;
 }
 

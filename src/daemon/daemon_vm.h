@@ -26,7 +26,10 @@ void daemon_vm_nat(struct daemon_operation *operation, const struct store_vm *vm
 /* The names of a VM's job queue and folder; owned by the caller. */
 char *daemon_vm_key(const char *vm_id);
 
-/* The image and the kernel a new VM needs: pulls what is missing, then goes on (S-167). Fills operation->failure otherwise. */
-void daemon_provide_image(struct daemon_operation *operation, const char *image, daemon_operation_then *then);
+/*
+ * The image and the kernel a new VM needs: pulls what is missing, then goes on (S-167). Fills operation->failure otherwise.
+ * *image (owned) may be what a registry calls it; afterwards it is what it is called here.
+ */
+void daemon_provide_image(struct daemon_operation *operation, char **image, daemon_operation_then *then);
 void daemon_provide_kernel(struct daemon_operation *operation, const char *kernel,
                            daemon_operation_then *then);

@@ -23,8 +23,9 @@ struct creation {
         struct store_vm vm; /* owned strings */
         bool named;         /* by the client */
         bool start;
-        bool force;    /* not admitted, and yet */
-        bool reserved; /* the row exists */
+        bool force;       /* not admitted, and yet */
+        bool reserved;    /* the row exists */
+        bool has_command; /* the image says what to run */
 };
 
 static void creation_free(void *state)
@@ -147,6 +148,7 @@ static void job_ended(struct daemon_operation *operation, const struct daemon_jo
                 return;
         }
         operation->answer = daemon_vm_object(operation->daemon, &creation->vm);
+        (void) json_object_set_new(operation->answer, "image_command", json_boolean(creation->has_command));
         creation_end(operation);
 }
 
@@ -230,6 +232,15 @@ static void have_kernel(struct daemon_operation *operation, const struct daemon_
         daemon_operation_job(operation, key, "job.vm.create", params, job_ended);
 }
 
+/* An entrypoint or a command: what `docker run` would run when it is given none. */
+static bool has_command(const char *config)
+{
+        json_auto_t *object = json_loads(config, 0, NULL);
+
+        return json_array_size(json_object_get(object, "entrypoint")) > 0 ||
+               json_array_size(json_object_get(object, "cmd")) > 0;
+}
+
 static void have_image(struct daemon_operation *operation, const struct daemon_job_end *end)
 {
         struct creation *creation = operation->state;
@@ -247,6 +258,7 @@ static void have_image(struct daemon_operation *operation, const struct daemon_j
                 free(creation->vm.kernel);
                 creation->vm.kernel = xstrdup(image.kernel);
         }
+        creation->has_command = has_command(image.config);
         image_done(&image);
         daemon_provide_kernel(operation, creation->vm.kernel, have_kernel);
 }
@@ -317,6 +329,6 @@ DAEMON_HANDLER(daemon_vm_create)
         operation->free_state = creation_free;
         free(operation->vm_name);
         operation->vm_name = xstrdup(p->name ? p->name : "");
-        daemon_provide_image(operation, creation->vm.image, have_image);
+        daemon_provide_image(operation, &creation->vm.image, have_image);
         return RPC_LATER;
 }

@@ -72,6 +72,7 @@ json_t *daemon_vm_job_params(const struct daemon *daemon, const struct store_vm 
         if (image_read(daemon->images_folder, vm->image, &image, &err) == 0) {
                 set_text(params, "spec.rootfs_path", image.rootfs_path);
                 set_text(params, "spec.work_seed_path", image.work_seed_path);
+                set_text(params, "spec.image_config", image.config);
                 image_done(&image);
         }
         return params;

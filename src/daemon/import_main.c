@@ -17,13 +17,15 @@
 int main(int argc, char **argv)
 {
         static const struct rpc_binding bindings[] = {
-                {&job_image_pull,      job_image_pull_run    },
-                { &job_image_register, job_image_register_run},
-                { &job_image_promote,  job_image_promote_run },
-                { &job_kernel_pull,    job_kernel_pull_run   },
-                { &job_kernel_import,  job_kernel_import_run },
-                { &job_kernel_refresh, job_kernel_refresh_run},
-                { NULL,                NULL                  },
+                {&job_image_pull,       job_image_pull_run     },
+                { &job_image_register,  job_image_register_run },
+                { &job_image_promote,   job_image_promote_run  },
+                { &job_kernel_pull,     job_kernel_pull_run    },
+                { &job_kernel_import,   job_kernel_import_run  },
+                { &job_kernel_refresh,  job_kernel_refresh_run },
+                { &job_registry_login,  job_registry_login_run },
+                { &job_registry_logout, job_registry_logout_run},
+                { NULL,                 NULL                   },
         };
         uint64_t sock = 0;
 

@@ -12,7 +12,9 @@ struct job_vm_params {
 
 struct job_image_params {
         const char *image, *name, *images_folder, *cache_folder;
-        const char *url, *sha256, *kernel, *distro; /* of its bundle, when it has one */
+        const char *url, *sha256, *distro;                     /* of its bundle, when it has one */
+        const char *kernel;                                    /* of a bundle, a registry or a place */
+        const char *reference, *registries, *auth_file, *home; /* of a registry or a place */
         uint64_t size, bundle_size;
         bool replace;
 };
@@ -20,6 +22,10 @@ struct job_image_params {
 struct job_image_local_params {
         const char *name, *images_folder;
         const char *rootfs, *work_seed, *kernel; /* register */
+};
+
+struct job_registry_params {
+        const char *registry, *path, *user, *secret, *registries;
 };
 
 struct job_kernel_params {
@@ -47,6 +53,7 @@ struct job_doctor_params {
 extern const struct rpc_method job_vm_create, job_vm_start, job_vm_stop, job_vm_nat, job_vm_clean;
 extern const struct rpc_method job_usage, job_cache_prune;
 extern const struct rpc_method job_image_register, job_image_promote;
+extern const struct rpc_method job_registry_login, job_registry_logout;
 extern const struct rpc_method job_image_pull, job_kernel_pull, job_kernel_import, job_kernel_refresh,
         job_doctor;
 
@@ -60,6 +67,8 @@ int job_cache_prune_run(struct rpc_call *call, const void *params, json_t **ret_
 int job_image_pull_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_image_register_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_image_promote_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
+int job_registry_login_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
+int job_registry_logout_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_kernel_pull_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_kernel_import_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_kernel_refresh_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
@@ -67,6 +76,8 @@ int job_doctor_run(struct rpc_call *call, const void *params, json_t **ret_resul
 
 /* Sends {"event":{"stage","state",...}}; -ECANCELED when the daemon is gone. total 0: unknown. */
 int job_report(const char *stage, const char *state, uint64_t done, uint64_t total, uint64_t elapsed_ms);
+/* The same of one of several things that go on at once within a stage. */
+int job_report_part(const char *stage, const char *part, uint64_t done, uint64_t total);
 
 /*
  * Once the answer is sent, removes this folder: the client need not wait for hundreds of MiB to be given back. The next

@@ -35,6 +35,16 @@ static void remove_folder(void)
         free(folder_to_remove);
 }
 
+int job_report_part(const char *stage, const char *part, uint64_t done, uint64_t total)
+{
+        json_auto_t *message =
+                json_pack("{s:{s:s, s:s, s:s, s:I, s:I}}", "event", "stage", stage, "state", "progress",
+                          "part", part, "done", (json_int_t) done, "total", (json_int_t) total);
+        struct err err = { 0 };
+
+        return rpc_send(job_sock, message, NULL, 0, &err) < 0 ? -ECANCELED : 0;
+}
+
 int job_main(int sock, const struct rpc_binding *bindings)
 {
         struct rpc_call call = { 0 };

@@ -1,18 +1,29 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/scoped.h"
+#include "base/text.h"
 #include "daemon/daemon_objects.h"
 #include "daemon/job.h"
 #include "image/image_store.h"
 #include "kernel/kernel_store.h"
+
+#define LAYER_SHOWN 12 /* digits */
 
 static const struct rpc_field image_params[] = {
         RPC_FIELD(struct job_image_params, image, "catalog name", .required = true),
         RPC_FIELD(struct job_image_params, name, "local name", .required = true),
         RPC_FIELD(struct job_image_params, images_folder, "where images are", .required = true),
         RPC_FIELD(struct job_image_params, cache_folder, "where downloads are", .required = true),
+        RPC_FIELD(struct job_image_params, reference, "of an image of a registry or a place"),
+        RPC_FIELD(struct job_image_params, kernel, "kernel it boots"),
+        RPC_FIELD(struct job_image_params, registries, "how registries are reached, as JSON"),
+        RPC_FIELD(struct job_image_params, auth_file, "logins of registries"),
+        RPC_FIELD(struct job_image_params, home, "the owner's home, for Docker's logins"),
         RPC_FIELD(struct job_image_params, size, "bytes of the root file system"),
         RPC_FIELD(struct job_image_params, url, "address of its bundle"),
         RPC_FIELD(struct job_image_params, sha256, "of the bundle"),
         RPC_FIELD(struct job_image_params, bundle_size, "bytes of the bundle"),
-        RPC_FIELD(struct job_image_params, kernel, "kernel it boots"),
         RPC_FIELD(struct job_image_params, distro, "distribution"),
         RPC_FIELD(struct job_image_params, replace, "replace an image of this name"),
         RPC_END,
@@ -96,6 +107,32 @@ static int answer_with(struct image *image, json_t **ret_result)
         return 0;
 }
 
+/* A layer is known by the first digits of its digest, as elsewhere. */
+static int report_part(void *userdata, const char *stage, const char *part, uint64_t done, uint64_t total)
+{
+        const char *colon = strchr(part, ':');
+        char name[64], shown[LAYER_SHOWN + 1];
+
+        (void) snprintf(name, sizeof(name), "%s %s", (const char *) userdata, stage);
+        (void) snprintf(shown, sizeof(shown), "%s", colon ? colon + 1 : part);
+        return job_report_part(name, shown, done, total);
+}
+
+/* Where logins for registries are: ours, Docker's, Podman's (containers-auth.json(5)). */
+static void find_credential_files(const struct job_image_params *p, struct text files[3])
+{
+        const char *docker = getenv("DOCKER_CONFIG"), *runtime = getenv("XDG_RUNTIME_DIR");
+
+        if (p->auth_file)
+                text_append(&files[0], p->auth_file);
+        if (docker && *docker != '\0')
+                text_appendf(&files[1], "%s/config.json", docker);
+        else if (p->home)
+                text_appendf(&files[1], "%s/.docker/config.json", p->home);
+        if (runtime && *runtime != '\0')
+                text_appendf(&files[2], "%s/containers/auth.json", runtime);
+}
+
 int job_image_pull_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)
 {
         static char word[] = "image";
@@ -105,20 +142,35 @@ int job_image_pull_run(struct rpc_call *call, const void *params, json_t **ret_r
                                              .kernel = p->kernel,
                                              .distro = p->distro,
                                              .size = p->bundle_size };
+        struct text files[3] = { { 0 }, { 0 }, { 0 } };
+        const char *credential_files[4] = { 0 };
         const struct image_pull pull = {
                 .bundle = p->url ? &bundle : NULL,
                 .name = p->name,
                 .recipe = p->image,
+                .reference = p->reference,
+                .kernel = p->kernel,
+                .registries = p->registries,
+                .credential_files = credential_files,
+                .stdin_fd = FD_NONE,
                 .images_folder = p->images_folder,
                 .cache_folder = p->cache_folder,
                 .size = p->size,
                 .replace = p->replace,
-                .progress = {.report = report_progress, .userdata = word},
+                .progress = {.report = report_progress, .report_part = report_part, .userdata = word},
         };
         struct image image = { 0 };
-        int r = image_pull(&pull, &image, err);
+        size_t n = 0;
+        int r;
 
+        find_credential_files(p, files);
+        for (size_t i = 0; i < 3; i++)
+                if (files[i].n > 0)
+                        credential_files[n++] = files[i].s;
         (void) call;
+        r = image_pull(&pull, &image, err);
+        for (size_t i = 0; i < 3; i++)
+                text_done(&files[i]);
         return r < 0 ? r : answer_with(&image, ret_result);
 }
 

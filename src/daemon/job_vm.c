@@ -29,6 +29,7 @@ static const struct rpc_field vm_params[] = {
         SPEC(tap),
         SPEC(rootfs_path),
         SPEC(work_seed_path),
+        SPEC(image_config),
         SPEC(kernels_folder),
         SPEC(kernel),
         SPEC(helper_socket),

@@ -36,6 +36,10 @@ int image_write_manifest(const char *folder, const struct image_facts *facts, st
                 return err_set(err, EINVAL, "image.make",
                                "image '%s': a name or path that is not UTF-8 cannot be remembered",
                                facts->name);
+        if (facts->digest)
+                (void) json_object_set_new(manifest, "digest", json_string(facts->digest));
+        if (facts->config)
+                (void) json_object_set_new(manifest, "config", json_deep_copy(facts->config));
         return json_write_file(path, manifest, 0644, err);
 }
 

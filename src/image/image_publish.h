@@ -1,6 +1,8 @@
 /* The last steps of every way to an image: its manifest, and one rename that makes it visible. Internal to image/. */
 #pragma once
 
+#include <jansson.h>
+
 #include "image/image_store.h"
 
 /* What the manifest remembers of an image. */
@@ -9,6 +11,8 @@ struct image_facts {
         const char *source;
         const char *kernel;
         const char *distro;      /* NULL: unknown */
+        const char *digest;      /* NULL: none */
+        const json_t *config;    /* NULL: none */
         const char *rootfs_path; /* of a file elsewhere that stays its owner's; NULL: the one in the folder */
         uint64_t rootfs_size;
 };

@@ -11,6 +11,7 @@
 #include "image/image_build.h"
 #include "image/image_bundle.h"
 #include "image/image_files.h"
+#include "image/image_oci.h"
 #include "image/image_packages.h"
 #include "image/image_publish.h"
 #include "image/image_recipe.h"
@@ -96,7 +97,11 @@ int image_pull(const struct image_pull *pull, struct image *ret_image, struct er
                 IMAGE_STAGING_NONE;
         scoped_free char *folder = NULL;
         unsigned index = 0;
-        int r = check(pull, &index, err);
+        int r;
+
+        if (pull->reference)
+                return image_pull_oci(pull, ret_image, err);
+        r = check(pull, &index, err);
 
         if (r == 0)
                 r = image_staging_begin(pull->images_folder, STAGING_PREFIX, 0700, &staging, err);

@@ -14,8 +14,8 @@
 #include "image/image_files.h"
 
 #define NAME_MAX_BYTES 64U
-#define MANIFEST_MAX   ((size_t) 64 << 10)
-#define SECTOR_SIZE    512U /* of st_blocks, stat(2) */
+#define MANIFEST_MAX   ((size_t) 1 << 20) /* of OCI_RUN_BYTES_MAX as JSON, and more */
+#define SECTOR_SIZE    512U               /* of st_blocks, stat(2) */
 
 void image_done(struct image *image)
 {
@@ -26,6 +26,8 @@ void image_done(struct image *image)
         free(image->work_seed_path);
         free(image->created_at);
         free(image->distro);
+        free(image->digest);
+        free(image->config);
         *image = (struct image){ 0 };
 }
 
@@ -97,6 +99,7 @@ int image_read(const char *images_folder, const char *name, struct image *ret_im
         scoped_free char *path = xasprintf("%s/" IMAGE_MANIFEST, folder);
         scoped_free char *seed = xasprintf("%s/" IMAGE_WORK_SEED, folder);
         json_auto_t *manifest = NULL;
+        scoped_free char *config = NULL;
         const char *elsewhere;
         int r = check_name(name, "image.read", err);
 
@@ -105,6 +108,9 @@ int image_read(const char *images_folder, const char *name, struct image *ret_im
         if (r < 0)
                 return r;
         elsewhere = json_text(manifest, "rootfs_path");
+        config = json_is_object(json_object_get(manifest, "config"))
+                         ? json_dumps(json_object_get(manifest, "config"), JSON_COMPACT)
+                         : NULL;
         *ret_image =
                 (struct image){ .name = xstrdup(name),
                                 .source = xstrdup(json_text(manifest, "source")),
@@ -112,6 +118,8 @@ int image_read(const char *images_folder, const char *name, struct image *ret_im
                                 .created_at = xstrdup(json_text(manifest, "created_at")),
                                 .rootfs_size = json_u64(manifest, "rootfs_size", 0),
                                 .distro = xstrdup(json_text(manifest, "distro")),
+                                .digest = xstrdup(json_text(manifest, "digest")),
+                                .config = config ? take_ptr(config) : xstrdup(""),
                                 .is_managed = elsewhere[0] == '\0',
                                 .rootfs_path = elsewhere[0] == '\0' ? xasprintf("%s/" IMAGE_ROOTFS, folder)
                                                                     : xstrdup(elsewhere),

@@ -13,12 +13,14 @@
 /* All owned. */
 struct image {
         char *name;
-        char *source;         /* "recipe:debian-bookworm", "bundle:<url>", "file:<path>" */
-        char *kernel;         /* name of the kernel it goes with */
+        char *source; /* "docker.io/library/debian:bookworm", "oci:/path", "recipe:debian-bookworm", "bundle:<url>", "file:<path>" */
+        char *kernel; /* name of the kernel it goes with */
         char *rootfs_path;    /* absolute */
         char *work_seed_path; /* absolute, or "" */
         char *created_at;     /* RFC 3339 */
         char *distro;         /* "debian" or "" */
+        char *digest;         /* of what its reference meant when it was pulled: "sha256:..." or "" */
+        char *config; /* how its programs are run: a JSON object (oci_config.h), "" for images of our own */
         bool is_managed;      /* false: the root file system is a file of somebody else's */
         uint64_t rootfs_size; /* bytes of the file system */
         uint64_t real_bytes;  /* allocated on disk, all files, a registered one's too */
@@ -30,6 +32,9 @@ bool image_name_is_valid(const char *name); /* as kernel names */
 struct image_progress {
         /* stage: "packages", "write", "seed", "publish"; total 0: unknown. A return < 0 cancels. */
         int (*report)(void *userdata, const char *stage, uint64_t done, uint64_t total);
+        /* The same of one of several things within the stage. NULL: nobody wants to know. */
+        int (*report_part)(void *userdata, const char *stage, const char *part, uint64_t done,
+                           uint64_t total);
         void *userdata;
 };
 
@@ -44,9 +49,15 @@ struct image_bundle {
 extern uint64_t image_bundle_bytes_max;
 
 struct image_pull {
-        const char *name;          /* local name */
-        const char *recipe;        /* catalog name: "debian-bookworm" */
-        const char *images_folder; /* made when missing */
+        const char *name;   /* local name */
+        const char *recipe; /* catalog name: "debian-bookworm" */
+        const char
+                *reference; /* or an image of a registry or a place on this machine; NULL: of the catalog */
+        const char *kernel; /* of a reference: the kernel it goes with */
+        const char *registries;              /* of a reference: the [registry] tables as JSON; NULL: none */
+        const char *const *credential_files; /* of a reference: oci_credentials_find() */
+        int stdin_fd;                        /* of the reference "-"; FD_NONE */
+        const char *images_folder;           /* made when missing */
         const char *cache_folder;
         uint64_t size; /* of the root file system, bytes; 0: 8 GiB. Not of a bundle's, which has its own */
         const struct image_bundle *bundle; /* NULL: made here, by the recipe */
@@ -74,7 +85,10 @@ const struct image_catalog_entry *image_catalog_find(const char *name);
  */
 int image_catalog_add(const char *path, struct err *err);
 
-/* ENOENT: not in the catalog (names the known ones). Staged, then renamed: nothing half-made is ever visible. */
+/*
+ * ENOENT: not in the catalog (names the known ones). Staged, then renamed: nothing half-made is ever visible. A reference that is
+ * here already is only asked about, and left as it is when it still means the same.
+ */
 int image_pull(const struct image_pull *pull, struct image *ret_image, struct err *err);
 int image_read(const char *images_folder, const char *name, struct image *ret_image,
                struct err *err); /* ENOENT */

@@ -8,6 +8,16 @@
 #include "vm/vm_ledger.h"
 #include "vm/vm_start.h"
 
+/* Images may be deleted or replaced; how this VM's programs are run goes with its disk. */
+static int keep_image_config(const struct vm_spec *spec, struct err *err)
+{
+        scoped_free char *path = vm_path_image_config(spec->folder);
+
+        return spec->image_config ? file_replace_unsynced(path, spec->image_config,
+                                                          strlen(spec->image_config), 0600, err)
+                                  : 0;
+}
+
 static int folder_begin(void *context, struct err *err)
 {
         const struct vm_spec *spec = context;
@@ -16,7 +26,8 @@ static int folder_begin(void *context, struct err *err)
 
         if (r < 0)
                 return r;
-        return vm_ledger_write(spec->folder, &ledger, err);
+        r = vm_ledger_write(spec->folder, &ledger, err);
+        return r < 0 ? r : keep_image_config(spec, err);
 }
 
 static void folder_undo(void *context, struct err *err)

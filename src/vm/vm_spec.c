@@ -14,6 +14,11 @@ char *vm_path_work_disk(const struct vm_spec *spec)
         return layout_join(spec->folder, "root.ext4", NULL);
 }
 
+char *vm_path_image_config(const char *folder)
+{
+        return layout_join(folder, "image.json", NULL);
+}
+
 char *vm_path_console_log(const char *folder)
 {
         return layout_join(folder, "console.log", NULL);

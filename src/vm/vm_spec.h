@@ -27,6 +27,8 @@ struct vm_spec {
         /* image and kernel */
         const char *rootfs_path;
         const char *work_seed_path; /* NULL: an empty work disk */
+        const char *
+                image_config; /* of a create: JSON, how the image's programs are run; NULL: as root's login does */
         const char *kernels_folder;
         const char *kernel;
         /* network */
@@ -50,6 +52,7 @@ struct vm_spec {
 /* Paths below the two folders; owned by the caller. */
 char *vm_path_rootfs(const struct vm_spec *spec);
 char *vm_path_work_disk(const struct vm_spec *spec); /* root.ext4 (S-030) */
+char *vm_path_image_config(const char *folder); /* image.json: the image's, as it was when the VM was made */
 char *vm_path_console_log(const char *folder);
 char *vm_path_vmm_log(const char *folder);
 char *vm_path_ledger(const char *folder); /* handles.json (S-029) */

@@ -17,8 +17,9 @@
 #include "vm/vm_network.h"
 #include "vmm/client/vmm_client.h"
 
-#define VMM_LAUNCH_MS 10000
-#define CONSOLE_TAIL  2048
+#define VMM_LAUNCH_MS    10000
+#define CONSOLE_TAIL     2048
+#define IMAGE_CONFIG_MAX ((size_t) 1 << 20)
 /*
  * cryptomgr.notests: the kernel's tests of its own ciphers are 0.3 s of an emulated boot (crypto_algapi_init); they are
  * there to find broken drivers of cipher hardware, which no guest has.
@@ -260,12 +261,21 @@ static void add_console_tail(const struct start *start, struct err *err)
         (void) err_wrap(err, "the guest's console ended with \"%.160s\"", line);
 }
 
+/* What the VM's image says of its programs; NULL: it says nothing. */
+static int read_image_config(const struct vm_spec *spec, char **ret_text, struct err *err)
+{
+        scoped_free char *path = vm_path_image_config(spec->folder);
+
+        return file_is_missing(path) ? 0 : file_read(path, IMAGE_CONFIG_MAX, ret_text, NULL, err);
+}
+
 static int agent_begin(void *context, struct err *err)
 {
         struct start *start = context;
         const struct vm_spec *spec = start->spec;
+        scoped_free char *image_config = NULL;
         const char *const keys[] = { spec->authorized_key, NULL };
-        const struct guest_config config = {
+        struct guest_config config = {
                 .hostname = spec->name,
                 .address = spec->address,
                 .prefix = spec->prefix,
@@ -277,8 +287,13 @@ static int agent_begin(void *context, struct err *err)
                 .set_clock = true,
         };
         struct guest_hello hello = { 0 };
-        int r = guest_accept_boot(start->boot_listener, start->process.pidfd, &config, spec->boot_timeout_ms,
-                                  &hello, err);
+        int r = read_image_config(spec, &image_config, err);
+
+        if (r < 0)
+                return r;
+        config.image = image_config;
+        r = guest_accept_boot(start->boot_listener, start->process.pidfd, &config, spec->boot_timeout_ms,
+                              &hello, err);
 
         if (r < 0) {
                 add_console_tail(start, err);

@@ -13,17 +13,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static void look_up(const char *text, const char *registry)
 {
-        scoped(oci_credentials_done) struct oci_credentials credentials = { 0 };
-        scoped_free char *helper = NULL, *server = NULL;
+        scoped(oci_docker_login_done) struct oci_docker_login login = { 0 };
         json_auto_t *document = NULL;
         struct err err = { 0 };
         int r = json_parse(text, strlen(text), "fuzz", &document, &err);
 
         if (r == 0)
-                r = oci_docker_config_find(document, registry, "library/x", &credentials, &helper, &server,
-                                           &err);
+                r = oci_docker_config_find(document, registry, "library/x", &login, &err);
         assert(r == 0 || (err.code > 0 && err.message[0] != '\0'));
-        assert(!helper || !strchr(helper, '/'));
+        assert(!login.helper || !strchr(login.helper, '/'));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

@@ -132,7 +132,7 @@ def test_its_socket_is_the_owners_alone(daemon):
     ({"version": 1, "method": "vm.fly"}, "unknown_method"),
     ({"version": 1, "method": "vm.show", "params": {"vm": "nobody"}}, "not_found"),
     ({"version": 1, "method": "vm.show", "params": {"vm": "nobody", "x": 1}}, "bad_request"),
-    ({"version": 1, "method": "vm.create", "params": {"image": "no-such-image"}}, "not_found"),
+    ({"version": 1, "method": "image.show", "params": {"image": "no-such-image"}}, "not_found"),
     (b"{not json", "bad_request"),
     (b"[]", "bad_request"),
 ])

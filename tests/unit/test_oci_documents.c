@@ -374,16 +374,17 @@ static void logins_are_found_by_the_forms_that_keys_have(void **state)
         (void) state;
         assert_non_null(document);
         for (size_t i = 0; i < N_ELEMENTS(cases); i++) {
-                scoped(oci_credentials_done) struct oci_credentials found = { 0 };
-                scoped_free char *helper = NULL, *server = NULL;
+                scoped(oci_docker_login_done) struct oci_docker_login login = { 0 };
+                const struct oci_credentials *found = &login.credentials;
                 struct err err = { 0 };
 
 #define SAME(wanted, got) ((wanted) ? (got) && strcmp(wanted, got) == 0 : !(got))
                 assert_int_equal(oci_docker_config_find(document, cases[i].registry, cases[i].repository,
-                                                        &found, &helper, &server, &err),
+                                                        &login, &err),
                                  -cases[i].code);
-                assert_true(SAME(cases[i].user, found.user) && SAME(cases[i].secret, found.secret));
-                assert_true(SAME(cases[i].token, found.identity_token) && SAME(cases[i].helper, helper));
+                assert_true(SAME(cases[i].user, found->user) && SAME(cases[i].secret, found->secret));
+                assert_true(SAME(cases[i].token, found->identity_token) &&
+                            SAME(cases[i].helper, login.helper));
         }
 }
 

@@ -305,7 +305,10 @@ void agent_command_init(struct agent_command *command, const struct guest_reques
                 command->file = find_program(request->argv[0], path ? path : LOGIN_PATH, &command->error);
         } else {
                 command->argv = xcalloc(2, sizeof(*command->argv));
-                command->argv[0] = command->login_name ? command->login_name : "sh";
+                if (request->login_shell && command->login_name)
+                        command->argv[0] = command->login_name;
+                else
+                        command->argv[0] = command->shell_name ? command->shell_name : "sh";
                 command->file = command->shell ? xstrdup(command->shell) : NULL;
                 command->error = command->shell ? 0 : ENOENT;
         }

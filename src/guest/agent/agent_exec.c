@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "base/text.h"
 #include "guest/agent/agent_command.h"
+#include "guest/agent/agent_image.h"
 #include "guest/agent/agent_serve.h"
 #include "guest/agent/agent_session.h"
 #include "guest/agent/agent_spawn.h"
@@ -175,24 +176,30 @@ static int start_session(struct exec_session *session, const struct guest_reques
         return err_errno(err, OP_EXEC, "start '%s'", command->argv[0]);
 }
 
-int agent_exec(int fd, const struct guest_request *request, void (*on_started)(void *), void *context,
+int agent_exec(int fd, const struct guest_request *asked, void (*on_started)(void *), void *context,
                struct err *err)
 {
+        scoped(agent_image_request_done) struct agent_image_request filled = { 0 };
+        const struct guest_request *request = &filled.request;
         scoped(exec_session_done) struct exec_session session;
         scoped(agent_command_done) struct agent_command command = { 0 };
         scoped(agent_user_done) struct agent_user user = { 0 };
-        int r = 0;
+        int r = agent_image_fill(asked, &filled, err);
 
         exec_session_init(&session, request->terminal);
-        if (request->user)
+        if (r == 0 && request->user)
                 r = agent_user_find(request->user, "/etc", &user, err);
         if (r == 0)
                 r = enter_folder(request->user ? &user : NULL, request->path, err);
         if (r < 0)
                 return r;
         agent_command_init(&command, request, request->user ? &user : NULL);
+        if (!command.file && !request->argv)
+                return err_set(err, ENOENT, OP_EXEC,
+                               "this guest has no shell; run a program that it has: banger vm exec <vm> -- "
+                               "/program");
         if (!command.file) {
-                (void) report_missing(fd, request->argv ? request->argv[0] : "sh", command.error);
+                (void) report_missing(fd, request->argv[0], command.error);
                 return 0;
         }
         guest_channel_init(&session.channel, fd);

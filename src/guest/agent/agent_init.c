@@ -25,6 +25,7 @@
 #include "base/text.h"
 #include "base/version.h"
 #include "guest/agent/agent_hold.h"
+#include "guest/agent/agent_image.h"
 #include "guest/agent/agent_pool.h"
 #include "guest/contract/guest_frame.h"
 
@@ -157,6 +158,7 @@ static int mount_all_disks(struct boot *boot, struct err *err)
         if (r < 0)
                 return r;
         apply_clock(boot->config);
+        agent_image_set(json_object_get(boot->config, "image"));
         return agent_mount_disks(boot->config, err);
 }
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "guest/agent/agent_image.h"
 #include "guest/agent/agent_init.h"
 #include "guest/agent/agent_pool.h"
 #include "guest/agent/agent_serve.h"
@@ -34,7 +35,7 @@ static void reap_for(uint64_t ms)
 
 __attribute__((noreturn)) static void end(void)
 {
-        (void) kill(-1, SIGTERM);
+        (void) kill(-1, agent_image_stop_signal());
         (void) kill(-1, SIGCONT);
         reap_for(GRACE_MS);
         (void) kill(-1, SIGKILL);

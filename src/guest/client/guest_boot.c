@@ -150,6 +150,8 @@ static char *config_dump(const struct guest_config *config)
         for (const char *const *key = config->authorized_keys; key && *key; key++)
                 (void) json_array_append_new(keys, json_string(*key));
         (void) json_object_set_new(json, "authorized_keys", keys);
+        if (config->image)
+                (void) json_object_set_new(json, "image", json_loads(config->image, 0, NULL));
         (void) json_object_set_new(json, "prefix", json_integer((json_int_t) config->prefix));
         /* read here, when the guest has called: it took seconds to boot */
         (void) json_object_set_new(json, "real_ns",

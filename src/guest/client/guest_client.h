@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "guest/contract/guest_request.h"
 
 /* What a guest is told when it calls at boot. Strings borrowed. */
 struct guest_config {
@@ -23,7 +24,9 @@ struct guest_config {
         const char *git_name, *git_email; /* root's identity; NULL: leave */
         const char *root_device;          /* "/dev/vda" */
         const char *work_device;          /* "/dev/vdb", mounted at /root; NULL: none */
-        bool set_clock;                   /* to the host's, as it is when the guest calls */
+        const char *
+                image; /* how programs of its image are run: a JSON object (agent_image.h); NULL: as root's login does */
+        bool set_clock; /* to the host's, as it is when the guest calls */
 };
 
 struct guest_hello {
@@ -70,11 +73,12 @@ struct guest_exec {
         bool quiet;      /* with a session: its end only */
         bool *ret_detached; /* with a session: a signal ended this, the command goes on; NULL: not asked */
         uint64_t *ret_lost; /* with a session: bytes of output that were dropped before; NULL: not asked */
-        const char *const *argv; /* NULL-terminated; NULL: root's login shell */
-        const char *const *env;  /* "K=V", added to the login environment; NULL-terminated, may be NULL */
-        const char *folder;      /* NULL: the user's home */
-        const char *user;        /* "name", "uid", "name:group"; NULL: root */
-        uint64_t timeout_ms;     /* 0: none */
+        const char *const *argv;    /* NULL-terminated; NULL: root's login shell */
+        const char *const *env;     /* "K=V", added to the login environment; NULL-terminated, may be NULL */
+        const char *folder;         /* NULL: the user's home */
+        const char *user;           /* "name", "uid", "name:group"; NULL: root */
+        uint64_t timeout_ms;        /* 0: none */
+        enum guest_image_use image; /* what it takes of the image's configuration, guest_request.h */
         bool login_shell; /* wrap: bash -lc (sh -lc where there is no bash), mise exec where there is mise */
         bool terminal;
         unsigned rows, columns; /* with terminal */

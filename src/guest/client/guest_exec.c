@@ -347,6 +347,7 @@ static int relay_start(struct relay *relay, int fd, struct err *err)
         struct guest_request request = {
                 .op = exec->session ? GUEST_OP_ATTACH : GUEST_OP_EXEC,
                 .quiet = exec->quiet,
+                .image = exec->image,
                 .login_shell = exec->login_shell,
                 .terminal = exec->terminal,
                 .rows = (uint16_t) exec->rows,

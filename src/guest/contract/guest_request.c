@@ -68,6 +68,8 @@ static char *head_dump(const struct guest_request *request, json_int_t n_argv, j
                                  request->path != NULL, "n_argv", n_argv, "n_env", n_env);
         char *head;
 
+        if (request->image != GUEST_IMAGE_IGNORED)
+                (void) json_object_set_new(json, "image", json_integer(request->image));
         add_flags(json, request);
         head = json ? json_dumps(json, JSON_COMPACT) : NULL;
         json_decref(json);
@@ -138,6 +140,9 @@ static int decode_head(const json_t *json, struct guest_request *request)
                 return -EBADMSG;
         request->real_ns = json_u64(json, "real_ns", 0);
         request->timeout_ms = json_u64(json, "timeout_ms", 0);
+        request->image = (enum guest_image_use) json_u64(json, "image", GUEST_IMAGE_IGNORED);
+        if (request->image >= GUEST_N_IMAGE_USES)
+                return -EBADMSG;
         request->login_shell = json_flag(json, "login_shell");
         request->terminal = json_flag(json, "terminal");
         request->into = json_flag(json, "into");

@@ -29,18 +29,28 @@ enum guest_op {
 
 #define GUEST_STRINGS_MAX 16384 /* arguments, or environment strings, of one exec */
 
+/* What of the image's configuration an exec takes. Images that have none run everything as root's login does. */
+enum guest_image_use {
+        GUEST_IMAGE_IGNORED, /* our own errands */
+        GUEST_IMAGE_SHELL,   /* its environment */
+        GUEST_IMAGE_EXEC,    /* and its folder and user: docker exec */
+        GUEST_IMAGE_RUN,     /* and its entrypoint, and its command when there is none: docker run */
+        GUEST_N_IMAGE_USES
+};
+
 struct guest_request {
         enum guest_op op;
         uint64_t real_ns;    /* set clock: since 1970 */
         uint64_t timeout_ms; /* exec: after which it and what it started are ended; 0: never */
         bool login_shell, terminal;
-        uint16_t rows, columns; /* with terminal; 0: unknown */
-        const char *user;       /* exec: "name", "uid", "name:group"; NULL: root */
-        bool detach;            /* exec: answer with an id, and run it for whoever attaches */
-        bool quiet;             /* attach: the end only */
-        uint8_t signal;         /* session kill */
-        bool into;              /* copy in: path must be a folder */
-        bool follow;            /* copy out: symbolic links among what is named */
+        enum guest_image_use image; /* exec */
+        uint16_t rows, columns;     /* with terminal; 0: unknown */
+        const char *user;           /* exec: "name", "uid", "name:group"; NULL: root */
+        bool detach;                /* exec: answer with an id, and run it for whoever attaches */
+        bool quiet;                 /* attach: the end only */
+        uint8_t signal;             /* session kill */
+        bool into;                  /* copy in: path must be a folder */
+        bool follow;                /* copy out: symbolic links among what is named */
         const char *
                 path; /* exec: folder, may be NULL; tar in: folder; tar out: what to pack; copy in: destination;
                              dial, listen: base/address.h; attach, session kill: id */

@@ -42,6 +42,14 @@ void oci_credentials_done(struct oci_credentials *credentials)
         *credentials = (struct oci_credentials){ 0 };
 }
 
+void oci_docker_login_done(struct oci_docker_login *login)
+{
+        oci_credentials_done(&login->credentials);
+        free(login->helper);
+        free(login->server);
+        *login = (struct oci_docker_login){ 0 };
+}
+
 /* "https://host/v1/" -> "host": the forms that keys have had over the years. Owned by the caller. */
 static char *plain_key(const char *key)
 {
@@ -121,13 +129,12 @@ static bool helper_is_valid(const char *helper)
                strspn(helper, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == n;
 }
 
-static int use_helper(const char *helper, const char *server, char **ret_helper, char **ret_server,
-                      struct err *err)
+static int use_helper(const char *helper, const char *server, struct oci_docker_login *login, struct err *err)
 {
         if (!helper_is_valid(helper))
                 return err_set(err, EBADMSG, OP, "'%.80s' is not the name of a credential helper", helper);
-        *ret_helper = xstrdup(helper);
-        *ret_server = xstrdup(server);
+        login->helper = xstrdup(helper);
+        login->server = xstrdup(server);
         return 0;
 }
 
@@ -162,8 +169,7 @@ static const char *find_helper(const json_t *helpers, const char *registry, cons
 }
 
 int oci_docker_config_find(const json_t *document, const char *registry, const char *repository,
-                           struct oci_credentials *ret_credentials, char **ret_helper, char **ret_server,
-                           struct err *err)
+                           struct oci_docker_login *ret_login, struct err *err)
 {
         const json_t *auths = json_object_get(document, "auths"),
                      *helpers = json_object_get(document, "credHelpers");
@@ -172,12 +178,13 @@ int oci_docker_config_find(const json_t *document, const char *registry, const c
         const char *entry = find_entry(auths, registry, repository);
 
         if (own)
-                return use_helper(json_text(helpers, own), own, ret_helper, ret_server, err);
+                return use_helper(json_text(helpers, own), own, ret_login, err);
         if (*store == '\0')
-                return entry ? read_entry(json_object_get(auths, entry), entry, ret_credentials, err) : 0;
+                return entry ? read_entry(json_object_get(auths, entry), entry, &ret_login->credentials, err)
+                             : 0;
         if (!entry)
                 entry = strcmp(registry, HUB) == 0 ? HUB_KEY : registry;
-        return use_helper(store, entry, ret_helper, ret_server, err);
+        return use_helper(store, entry, ret_login, err);
 }
 
 static int memory_file(const char *content, struct err *err)
@@ -260,7 +267,7 @@ static bool is_found(const struct oci_credentials *credentials)
 static int find_in(const char *path, const char *registry, const char *repository,
                    struct oci_credentials *credentials, struct err *err)
 {
-        scoped_free char *helper = NULL, *server = NULL;
+        scoped(oci_docker_login_done) struct oci_docker_login login = { 0 };
         json_auto_t *document = NULL;
         int r = json_read_file(path, OCI_DOCKER_CONFIG_MAX, &document, err);
 
@@ -269,11 +276,14 @@ static int find_in(const char *path, const char *registry, const char *repositor
                 return 0;
         }
         if (r == 0)
-                r = oci_docker_config_find(document, registry, repository, credentials, &helper, &server,
-                                           err);
-        if (r == 0 && helper)
-                r = ask_helper(helper, server, credentials, err);
-        return r < 0 ? err_wrap(err, "'%s'", path) : 0;
+                r = oci_docker_config_find(document, registry, repository, &login, err);
+        if (r == 0 && login.helper)
+                r = ask_helper(login.helper, login.server, &login.credentials, err);
+        if (r < 0)
+                return err_wrap(err, "'%s'", path);
+        *credentials = login.credentials;
+        login.credentials = (struct oci_credentials){ 0 };
+        return 0;
 }
 
 int oci_credentials_find(const char *const *paths, const char *registry, const char *repository,

@@ -16,13 +16,17 @@ struct oci_credentials {
 
 void oci_credentials_done(struct oci_credentials *credentials);
 
-/*
- * What the document says of a registry: credentials, or in *ret_helper (owned) the word behind "docker-credential-" of the
- * program to ask, and in *ret_server (owned) the name to ask it for. EBADMSG: an entry that is not what it should be.
- */
+/* What a document says of a registry. All owned. */
+struct oci_docker_login {
+        struct oci_credentials credentials;
+        char *helper; /* or the word behind "docker-credential-" of the program to ask */
+        char *server; /* the name to ask it for */
+};
+
+/* EBADMSG: an entry that is not what it should be. */
 int oci_docker_config_find(const json_t *document, const char *registry, const char *repository,
-                           struct oci_credentials *ret_credentials, char **ret_helper, char **ret_server,
-                           struct err *err);
+                           struct oci_docker_login *ret_login, struct err *err);
+void oci_docker_login_done(struct oci_docker_login *login);
 
 /*
  * Looks into each of the files (NULL-terminated, most important first; missing ones are passed over), and asks a helper
@@ -38,4 +42,8 @@ int oci_credentials_store(const char *path, const char *registry, const struct o
 static inline void oci_credentials_done_at_scope_end(struct oci_credentials *credentials)
 {
         oci_credentials_done(credentials);
+}
+static inline void oci_docker_login_done_at_scope_end(struct oci_docker_login *login)
+{
+        oci_docker_login_done(login);
 }

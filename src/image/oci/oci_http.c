@@ -329,7 +329,8 @@ int oci_http_ask(struct oci_http *http, const struct oci_http_request *request,
 
                 if (code != CURLE_OK && err->code != 0)
                         return -err->code;
-                if (attempt < tries && oci_http_may_pass(code, answer.status)) {
+                if (attempt < tries && !(request->asks_once && code != CURLE_OK) &&
+                    oci_http_may_pass(code, answer.status)) {
                         wait_ms(oci_http_pause_ms(attempt, answer.headers.retry_after_ms));
                         continue;
                 }

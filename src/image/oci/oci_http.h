@@ -26,6 +26,7 @@ struct oci_http_request {
         bool no_verify;            /* any certificate will do */
         size_t max;                /* bytes of the body: E2BIG beyond */
         unsigned tries;            /* 0: OCI_HTTP_TRIES */
+        bool asks_once;            /* without an answer: there is another way to ask */
 };
 
 /* Of the last response, behind all redirects. All owned. */

@@ -140,7 +140,9 @@ static void fill_request(const struct oci_registry *registry, struct oci_http_re
         request->user = registry->uses_basic ? registry->credentials.user : NULL;
         request->secret = registry->uses_basic ? registry->credentials.secret : NULL;
         if (!registry->is_settled && registry->current + 1 < registry->n_endpoints)
-                request->tries = 1; /* there is another way */
+                request->asks_once = true;
+        if (endpoint->is_mirror)
+                request->tries = 1; /* the registry itself is there */
 }
 
 /* The registry's own words are {"errors": [{"code", "message"}]} (distribution-spec, "Error Codes"). */
@@ -166,7 +168,7 @@ int oci_registry_refusal(const struct oci_registry *registry, long status, const
 
         add_words(&words, body);
         if (status == 404)
-                return err_set(err, ENOENT, OP, "%s has no %s%s", registry->name, what,
+                return err_set(err, ENOENT, OP, "%s: the registry has no such %s%s", registry->name, what,
                                words.n ? words.s : "");
         if (status == 401 || status == 403)
                 return err_set(
@@ -186,16 +188,16 @@ int oci_registry_refusal(const struct oci_registry *registry, long status, const
                        status, what, words.n ? words.s : "");
 }
 
+/* A mirror is somebody else: the registry's login is not for it. */
 static int look_for_credentials(struct oci_registry *registry, struct err *err)
 {
-        int r = registry->has_looked || !registry->settings->credential_files
-                        ? 0
-                        : oci_credentials_find(registry->settings->credential_files,
-                                               registry->reference->registry, registry->reference->repository,
-                                               &registry->credentials, err);
+        const struct oci_reference *reference = registry->reference;
 
+        if (registry->has_looked || !registry->settings->credential_files || endpoint_of(registry)->is_mirror)
+                return 0;
         registry->has_looked = true;
-        return r;
+        return oci_credentials_find(registry->settings->credential_files, reference->registry,
+                                    reference->repository, &registry->credentials, err);
 }
 
 int oci_registry_authenticate(struct oci_registry *registry, const char *header, struct err *err)
