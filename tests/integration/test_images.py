@@ -37,7 +37,7 @@ def test_a_registered_image_boots_and_stays_while_it_is_used(instance, registere
     assert (shown["managed"], shown["rootfs_path"], shown["kernel"]) == (False, str(rootfs), "debian-6.1")
     assert "registered" in instance.banger("image", "list").stdout
     name = vm("--image", "own")
-    assert instance.banger("vm", "exec", name, "--", "cat", "/proc/1/comm").stdout == "systemd\n"
+    assert "ID=debian\n" in instance.banger("vm", "exec", name, "--", "cat", "/etc/os-release").stdout
     assert json.loads(instance.banger("image", "show", "own").stdout)["used_by"] == [name]
     for noun, thing in (("image", "own"), ("kernel", "debian-6.1")):
         refused = instance.banger(noun, "delete", thing, check=False)
@@ -173,7 +173,7 @@ def test_a_bundle_in_a_catalog_of_ones_own_is_pulled_and_boots(instance, vm):
         assert shown["source"] == "bundle:" + entry["bundle"]["url"] and shown["kernel"] == "debian-6.1"
         assert shown["real_bytes"] < shown["size_bytes"] / 4  # holes stayed holes
         name = vm("--image", "team")
-        assert instance.banger("vm", "exec", name, "--", "cat", "/proc/1/comm").stdout == "systemd\n"
+        assert "ID=debian\n" in instance.banger("vm", "exec", name, "--", "cat", "/etc/os-release").stdout
         assert [f for f in (instance.state / "images").iterdir() if f.name.startswith(".")] == []
         instance.banger("vm", "delete", name)
     finally:
