@@ -258,16 +258,15 @@ int cmd_vm_forward(struct cli *cli, const struct cli_args *args, struct err *err
 
         if (args->n_operands > FORWARDS_MAX)
                 return err_set(err, E2BIG, OP_FORWARD, "at most %d forwards at once", FORWARDS_MAX - 1);
-        r = open_all(&forwarding, args, err);
-        if (r < 0)
-                return r;
         if (!forwarding.reverse) { /* a vm that does not run is told now, not to the first who connects */
                 probe = cli_connect(cli, forwarding.vm, NULL, err);
                 if (probe < 0)
                         return probe;
-                close_at_scope_end(&probe);
-                probe = FD_NONE;
+                (void) close(take_fd(&probe));
         }
+        r = open_all(&forwarding, args, err);
+        if (r < 0)
+                return r;
         forwarding.signals = signals_begin(false);
         print_forwards(&forwarding, json_flag(args->options, "json"));
         return serve(&forwarding, err);

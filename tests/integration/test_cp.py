@@ -69,7 +69,7 @@ def test_a_tree_goes_there_and_back_as_it_was(instance, shared_vm, here):
 
 
 def test_where_things_go(instance, shared_vm, here):
-    (here / "file").write_text("one")
+    (here / "file").write_text("one\n")
     (here / "dir").mkdir()
     (here / "dir/in").write_text("in")
     own(instance, here / "file", here / "dir", here / "dir/in")

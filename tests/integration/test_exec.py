@@ -53,17 +53,17 @@ def test_a_timeout_holds_for_a_new_machine_too(instance):
 
 def test_a_command_whose_client_is_killed_gets_sighup(instance, shared_vm):
     process = instance.popen("vm", "exec", shared_vm, "--", "sh", "-c",
-                             "trap 'echo hup > /tmp/hup; exit' HUP; echo up; while :; do sleep 0.1; done", stdout=subprocess.PIPE)
+                             "trap 'echo hup > /srv/hup; exit' HUP; echo up; while :; do sleep 0.1; done", stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"up\n"
     process.send_signal(signal.SIGKILL)
     process.wait(10)
-    assert run(instance, shared_vm, "for i in $(seq 200); do [ -s /tmp/hup ] && break; sleep 0.1; done; cat /tmp/hup").stdout == "hup\n"
+    assert run(instance, shared_vm, "for i in $(seq 200); do [ -s /srv/hup ] && break; sleep 0.1; done; cat /srv/hup").stdout == "hup\n"
 
 
 def test_a_detached_command_outlives_everything_here(instance, shared_vm):
     vm = shared_vm
     ident = instance.banger("vm", "exec", "-d", "-w", "/var", "-e", "X=1", vm, "--", "sh", "-c",
-                            "echo $X $PWD; echo err >&2; while [ ! -e /tmp/go ]; do sleep 0.1; done; echo end; exit 5").stdout.strip()
+                            "echo $X $PWD; echo err >&2; while [ ! -e /srv/go ]; do sleep 0.1; done; echo end; exit 5").stdout.strip()
     attached = instance.popen("vm", "session", "attach", vm, ident, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert attached.stdout.readline() == b"1 /var\n"
     instance.end_daemon(signal.SIGKILL)
@@ -76,7 +76,7 @@ def test_a_detached_command_outlives_everything_here(instance, shared_vm):
     letting_go.send_signal(signal.SIGINT)
     assert b"the command goes on" in letting_go.communicate(timeout=20)[1] and letting_go.returncode == 130
     waiting = instance.popen("vm", "session", "wait", vm, ident, stdout=subprocess.PIPE)
-    run(instance, vm, "touch /tmp/go")
+    run(instance, vm, "touch /srv/go")
     assert waiting.wait(30) == 5 and waiting.stdout.read() == b""
     for _ in range(2):  # kept after its end
         done = instance.banger("vm", "session", "attach", vm, ident, check=False)
@@ -123,7 +123,7 @@ def test_64_sessions_at_once(instance, shared_vm):
 
 def test_much_output_comes_whole(instance, shared_vm):
     """48 MiB in CI; bench_files.py does it with 1 GiB."""
-    done = run(instance, shared_vm, "head -c 50331648 /dev/urandom > /tmp/big; sha256sum < /tmp/big; cat /tmp/big; rm /tmp/big", text=False)
+    done = run(instance, shared_vm, "head -c 50331648 /dev/urandom > /srv/big; sha256sum < /srv/big; cat /srv/big; rm /srv/big", text=False)
     head, _, body = done.stdout.partition(b"\n")
     import hashlib
     assert len(body) == 50331648 and hashlib.sha256(body).hexdigest() == head.split()[0].decode()

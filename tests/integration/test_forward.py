@@ -84,16 +84,16 @@ print("all" if not bad else bad)
 
 
 def client(instance, where, n=1, size=10):
-    done = subprocess.run(instance.argv("python3", "-c", CLIENT, where, n, size), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(instance.argv("/usr/bin/python3", "-c", CLIENT, where, n, size), capture_output=True, text=True, timeout=120)
     return done.stdout.strip() or done.stderr
 
 
 def test_ports_and_sockets_lead_into_the_guest(instance, shared_vm):
-    with server(instance, shared_vm, "tcp", "7001"), server(instance, shared_vm, "unix", "/tmp/echo.sock"):
+    with server(instance, shared_vm, "tcp", "7001"), server(instance, shared_vm, "unix", "/srv/echo.sock"):
         here = str(instance.home / "f.sock")
-        with forward(instance, shared_vm, "0:7001", f"{here}:/tmp/echo.sock", "0:/tmp/echo.sock") as lines:
+        with forward(instance, shared_vm, "0:7001", f"{here}:/srv/echo.sock", "0:/srv/echo.sock") as lines:
             port = re.fullmatch(r"127\.0\.0\.1:(\d+) -> \S+:127\.0\.0\.1:7001\n", lines[0]).group(1)
-            assert lines[1] == f"{here} -> {shared_vm}:/tmp/echo.sock\n" and os.stat(here).st_mode & 0o777 == 0o600
+            assert lines[1] == f"{here} -> {shared_vm}:/srv/echo.sock\n" and os.stat(here).st_mode & 0o777 == 0o600
             assert client(instance, f"127.0.0.1:{port}") == "all"
             assert client(instance, here) == "all"
             assert client(instance, lines[2].split()[0]) == "all"
@@ -135,23 +135,23 @@ def test_the_other_way(instance, shared_vm):
             sock.close()
 
     threading.Thread(target=serve, daemon=True).start()
-    script = ("import socket,hashlib\nd=b'x'*300000\nfor a in (('127.0.0.1',PORT),'/tmp/back.sock'):\n"
+    script = ("import socket,hashlib\nd=b'x'*300000\nfor a in (('127.0.0.1',PORT),'/srv/back.sock'):\n"
               " for i in range(5):\n  s=socket.socket(socket.AF_UNIX if isinstance(a,str) else socket.AF_INET); s.connect(a); s.sendall(d);"
               " s.shutdown(1)\n  r=b''\n  while True:\n   p=s.recv(100)\n   if not p: break\n   r+=p\n"
               "  assert r==hashlib.sha256(d).hexdigest().encode(), r\nprint('good')")
-    with forward(instance, shared_vm, "--reverse", f"{path}:0", f"{path}:/tmp/back.sock") as lines:
+    with forward(instance, shared_vm, "--reverse", f"{path}:0", f"{path}:/srv/back.sock") as lines:
         port = re.fullmatch(r"\S+:127\.0\.0\.1:(\d+) -> \S+\n", lines[0]).group(1)
         out = instance.banger("vm", "exec", shared_vm, "--", "python3", "-c", script.replace("PORT", port))
         assert out.stdout == "good\n"
     listener.close()
     time.sleep(0.5)
-    assert instance.banger("vm", "exec", shared_vm, "--", "sh", "-c", "ls /tmp/back.sock", check=False).returncode != 0
+    assert instance.banger("vm", "exec", shared_vm, "--", "sh", "-c", "ls /srv/back.sock", check=False).returncode != 0
 
 
 def test_what_cannot_be_forwarded_is_named(instance, shared_vm):
     taken = instance.home / "taken.sock"
     taken.write_text("")
-    for words, says in ((("x:80",), "the host's side"), ((f"{taken}:80",), "exists"), (("no-such-vm", "1:2"), "no-such-vm"),
+    for words, says in ((("x:80",), "the host's side"), ((f"{taken}:80",), "exists"), (("no-such-vm", "0:2"), "no-such-vm"),
                         (("--reverse", "0:80"), "port 0 is none"), (("--reverse", "80:/no/such/folder/s"), "/no/such/folder/s")):
         vm = () if words[0] == "no-such-vm" else (shared_vm,)
         done = instance.banger("vm", "port-forward", *vm, *words, check=False, timeout=60)
