@@ -281,6 +281,16 @@ static int run(struct build *build, const char *rootfs_path, uint64_t size, stru
         return r < 0 ? r : finish(build, err);
 }
 
+static const char *build_folder(const char *cache_folder)
+{
+        return image_host_can_others_enter(cache_folder) ? cache_folder : FALLBACK_FOLDER;
+}
+
+void image_build_sweep(const char *cache_folder)
+{
+        image_staging_sweep(build_folder(cache_folder), BUILD_PREFIX);
+}
+
 int image_build(const struct image_recipe *recipe, const char *rootfs_path, uint64_t size,
                 const char *cache_folder, const struct image_progress *progress, struct err *err)
 {
@@ -295,9 +305,7 @@ int image_build(const struct image_recipe *recipe, const char *rootfs_path, uint
         if (r == 0)
                 r = image_host_check(err);
         if (r == 0)
-                r = image_staging_begin(image_host_can_others_enter(cache_folder) ? cache_folder
-                                                                                  : FALLBACK_FOLDER,
-                                        BUILD_PREFIX, 0711, &build.staging, err);
+                r = image_staging_begin(build_folder(cache_folder), BUILD_PREFIX, 0711, &build.staging, err);
         if (r == 0)
                 r = run(&build, rootfs_path, size, err);
         if (r < 0)

@@ -56,6 +56,14 @@ static void remove_stale(const char *parent, const char *prefix)
                 (void) closedir(folder);
 }
 
+void image_staging_sweep(const char *parent, const char *prefix)
+{
+        scoped_close int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        if (fd >= 0 && flock(fd, LOCK_EX) == 0)
+                remove_stale(parent, prefix);
+}
+
 int image_staging_begin(const char *parent, const char *prefix, unsigned mode,
                         struct image_staging *ret_staging, struct err *err)
 {

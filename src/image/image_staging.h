@@ -13,6 +13,8 @@ struct image_staging {
 };
 #define IMAGE_STAGING_NONE ((struct image_staging){ .fd = FD_NONE })
 
+/* Removes the leftovers now, not with the next maker. */
+void image_staging_sweep(const char *parent, const char *prefix);
 /* <parent>/<prefix>XXXXXX with the mode; parent is made when missing. */
 int image_staging_begin(const char *parent, const char *prefix, unsigned mode,
                         struct image_staging *ret_staging, struct err *err);

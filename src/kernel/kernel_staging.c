@@ -33,6 +33,14 @@ static void remove_stale(const char *parent)
                 (void) closedir(folder);
 }
 
+void kernel_staging_sweep(const char *parent)
+{
+        scoped_close int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        if (fd >= 0 && flock(fd, LOCK_EX) == 0)
+                remove_stale(parent);
+}
+
 static int make_locked(const char *parent, struct kernel_staging *staging, struct err *err)
 {
         scoped_free char *path = xasprintf("%s/" PREFIX "XXXXXX", parent);

@@ -14,6 +14,8 @@ struct kernel_staging {
 
 #define KERNEL_STAGING_NONE ((struct kernel_staging){ .fd = -EBADF })
 
+/* Removes the leftovers now, not with the next maker. */
+void kernel_staging_sweep(const char *parent);
 /* Makes parent (0700) when missing. */
 int kernel_staging_begin(const char *parent, struct kernel_staging *ret_staging, struct err *err);
 /* Removes the folder with all that was not moved out of it. */
