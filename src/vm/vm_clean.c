@@ -15,6 +15,7 @@
 #include "vmm/client/vmm_client.h"
 
 #define KILL_WAIT_MS    10000
+#define NETWORK_TRIES   3
 #define KNOWN_HOSTS_MAX (4U << 20)
 
 static void end_vmm(const struct vm_spec *spec, const struct vm_ledger *ledger, struct err *err)
@@ -23,7 +24,7 @@ static void end_vmm(const struct vm_spec *spec, const struct vm_ledger *ledger, 
         struct err step = { 0 };
         int pidfd = FD_NONE;
 
-        if (ledger->pid > 0 && vmm_process_is_alive(ledger->pid, ledger->start_time, &pidfd)) {
+        if (vm_process_is_ours(ledger, api, &pidfd)) {
                 (void) vmm_process_kill(pidfd, KILL_WAIT_MS, &step);
                 (void) close(pidfd);
         }
@@ -47,8 +48,17 @@ static void drop_network(const struct vm_spec *spec, const struct vm_ledger *led
 {
         const struct network_settings settings = vm_network_settings(spec);
 
-        if (ledger->tap[0] != '\0')
-                (void) network_detach(&settings, ledger->tap, ledger->address, err);
+        /* Once more when the helper's process was killed in the midst of it. */
+        for (unsigned attempt = 1; ledger->tap[0] != '\0'; attempt++) {
+                struct err failure = { 0 };
+
+                if (network_detach(&settings, ledger->tap, ledger->address, &failure) == 0)
+                        return;
+                if (attempt == NETWORK_TRIES) {
+                        err_join(err, &failure);
+                        return;
+                }
+        }
 }
 
 int vm_clean(const struct vm_spec *spec, struct err *err)
@@ -97,41 +107,50 @@ static bool line_names(const char *line, size_t n, const char *name)
                (line[length] == ' ' || line[length] == ',');
 }
 
-/* A later VM may get this address: its host key must not be taken for a changed one (spec 7.6). */
-static int forget_host_keys(const struct vm_spec *spec, struct err *err)
+/* A later VM may get this address or name: its host key must not be taken for a changed one (spec 7.6). */
+int vm_forget_hosts(const char *known_hosts, const char *address, const char *name, struct err *err)
 {
-        scoped_free char *name = xasprintf("%s.vm", spec->name);
+        scoped_free char *host = xasprintf("%s.vm", name);
         scoped_free char *text = NULL;
         scoped_text struct text kept = { 0 };
         size_t n = 0;
         int r;
 
-        if (!spec->known_hosts || file_is_missing(spec->known_hosts))
+        if (!known_hosts || file_is_missing(known_hosts))
                 return 0;
-        r = file_read(spec->known_hosts, KNOWN_HOSTS_MAX, &text, &n, err);
+        r = file_read(known_hosts, KNOWN_HOSTS_MAX, &text, &n, err);
         if (r < 0)
                 return r;
         text_append(&kept, "");
         for (const char *line = text; *line != '\0';) {
                 size_t length = strcspn(line, "\n");
 
-                if (!line_names(line, length, spec->address) && !line_names(line, length, name))
+                if (!line_names(line, length, address) && !line_names(line, length, host))
                         text_append_bytes(&kept, line, length + (line[length] == '\n'));
                 line += length + (line[length] == '\n');
         }
-        return kept.n == n ? 0 : file_replace(spec->known_hosts, kept.s, kept.n, 0600, err);
+        return kept.n == n ? 0 : file_replace(known_hosts, kept.s, kept.n, 0600, err);
 }
 
+/* One rename decides: before it the VM is whole, after it there is none, whenever this is killed. */
 int vm_retire(const struct vm_spec *spec, struct err *err)
 {
+        scoped_free char *gone = vm_path_gone(spec->folder);
         int r = vm_clean(spec, err);
 
-        return r < 0 ? r : forget_host_keys(spec, err);
+        if (r == 0)
+                r = vm_forget_hosts(spec->known_hosts, spec->address, spec->name, err);
+        if (r == 0)
+                r = file_remove_tree(gone, err);
+        if (r == 0 && rename(spec->folder, gone) < 0 && errno != ENOENT)
+                r = err_errno(err, "vm.remove", "rename '%s'", spec->folder);
+        return r;
 }
 
 int vm_remove(const struct vm_spec *spec, struct err *err)
 {
+        scoped_free char *gone = vm_path_gone(spec->folder);
         int r = vm_retire(spec, err);
 
-        return r < 0 ? r : file_remove_tree(spec->folder, err);
+        return r < 0 ? r : file_remove_tree(gone, err);
 }

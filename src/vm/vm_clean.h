@@ -10,7 +10,9 @@
  */
 int vm_clean(const struct vm_spec *spec, struct err *err);
 
-/* vm_clean, and its lines in known_hosts: what is left is a folder that only takes space. */
+/* vm_clean, its lines in known_hosts, and the VM's folder by that name: what is left is vm_path_gone(), which only takes space. */
 int vm_retire(const struct vm_spec *spec, struct err *err);
-/* vm_retire and the VM's folder. */
+/* vm_retire and what that leaves. */
 int vm_remove(const struct vm_spec *spec, struct err *err);
+/* Drops the lines of an ssh known_hosts file that begin with the address (NULL: none) or with "<name>.vm". */
+int vm_forget_hosts(const char *known_hosts, const char *address, const char *name, struct err *err);

@@ -63,7 +63,7 @@ static bool process_names_socket(pid_t pid, const char *api_path)
         return names_socket(cmdline, (size_t) n, api_path);
 }
 
-int vm_process_find(const char *api_path, int *ret_pidfd)
+static int find(const char *api_path, pid_t *ret_pid, int *ret_pidfd)
 {
         DIR *proc = opendir("/proc");
         const struct dirent *entry;
@@ -84,6 +84,7 @@ int vm_process_find(const char *api_path, int *ret_pidfd)
                         continue;
                 /* looked at again through the pidfd: the number may have gone to another process meanwhile */
                 if (process_names_socket((pid_t) pid, api_path) && fd_pidfd_signal(pidfd, 0) == 0) {
+                        *ret_pid = (pid_t) pid;
                         *ret_pidfd = pidfd;
                         found = 0;
                 } else {
@@ -92,6 +93,26 @@ int vm_process_find(const char *api_path, int *ret_pidfd)
         }
         (void) closedir(proc);
         return found;
+}
+
+int vm_process_find(const char *api_path, int *ret_pidfd)
+{
+        pid_t pid;
+
+        return find(api_path, &pid, ret_pidfd);
+}
+
+int vm_process_recall(const char *api_path, struct vm_ledger *ledger, int *ret_pidfd)
+{
+        scoped_close int pidfd = FD_NONE;
+        int r = find(api_path, &ledger->pid, &pidfd);
+
+        if (r == 0)
+                r = vmm_process_start_time(ledger->pid, &ledger->start_time);
+        if (r < 0 || !vmm_process_is_alive(ledger->pid, ledger->start_time, ret_pidfd))
+                return r < 0 ? r : -ENOENT;
+        ledger->vmm = true;
+        return 0;
 }
 
 bool vm_process_is_ours(const struct vm_ledger *ledger, const char *api_path, int *ret_pidfd)

@@ -11,6 +11,9 @@
  */
 int vm_process_find(const char *api_path, int *ret_pidfd);
 
+/* The same for a ledger that was lost: fills in what it says of the process. */
+int vm_process_recall(const char *api_path, struct vm_ledger *ledger, int *ret_pidfd);
+
 /*
  * Whether the ledger's VMM lives: same pid, same start time, and its command line names this VM's socket, so that a
  * recycled pid or somebody else's VMM is never adopted. Then *ret_pidfd is owned by the caller.

@@ -1,8 +1,10 @@
 #include "vm/vm_spec.h"
 
 #include <stddef.h>
+#include <string.h>
 
 #include "base/layout.h"
+#include "base/text.h"
 
 char *vm_path_rootfs(const struct vm_spec *spec)
 {
@@ -27,6 +29,14 @@ char *vm_path_console_log(const char *folder)
 char *vm_path_vmm_log(const char *folder)
 {
         return layout_join(folder, "vmm.log", NULL);
+}
+
+char *vm_path_gone(const char *folder)
+{
+        const char *slash = strrchr(folder, '/');
+        const char *name = slash ? slash + 1 : folder;
+
+        return xasprintf("%.*s" VM_GONE_PREFIX "%s", (int) (name - folder), folder, name);
 }
 
 char *vm_path_ledger(const char *folder)

@@ -55,6 +55,8 @@ char *vm_path_work_disk(const struct vm_spec *spec); /* root.ext4 (S-030) */
 char *vm_path_image_config(const char *folder); /* image.json: the image's, as it was when the VM was made */
 char *vm_path_console_log(const char *folder);
 char *vm_path_vmm_log(const char *folder);
+#define VM_GONE_PREFIX ".gone-" /* of the name of a folder that is being removed */
+char *vm_path_gone(const char *folder);
 char *vm_path_ledger(const char *folder); /* handles.json (S-029) */
 char *vm_path_api(const char *runtime);
 char *vm_path_vsock(const char *runtime);

@@ -18,6 +18,8 @@ struct vm_step {
 struct vm_step_watch {
         void (*begun)(void *userdata, const char *step);
         void (*ended)(void *userdata, const char *step, uint64_t elapsed_ms);
+        /* What the user should know although it is no failure; NULL: nobody listens. */
+        void (*warned)(void *userdata, const char *step, const char *text);
         void *userdata;
 };
 

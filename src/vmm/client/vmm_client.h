@@ -133,9 +133,11 @@ int vmm_configure(const struct vmm *vmm, const struct vmm_machine *machine, stru
 int vmm_start(const char *api_path, struct err *err);
 int vmm_pause(const char *api_path, struct err *err);
 int vmm_resume(const char *api_path, struct err *err);
-/* GET /: is it the VMM of this id, and in which state ("Not started", "Running", "Paused"). */
+/* GET /, waiting half a second at most: is it the VMM of this id, and in which state ("Not started", "Running", "Paused"). */
 int vmm_ask(const char *api_path, char ret_id[65], char ret_state[16], struct err *err);
 
+/* Field 22 of /proc/pid/stat, in clock ticks since the boot of the host. 0 or -errno. */
+int vmm_process_start_time(pid_t pid, uint64_t *ret_start_time);
 /* True when process pid still is the one recorded; then *ret_pidfd is owned by the caller. */
 bool vmm_process_is_alive(pid_t pid, uint64_t start_time, int *ret_pidfd);
 /* SIGKILL and wait at most timeout_ms for the end. A process that is gone is success. */

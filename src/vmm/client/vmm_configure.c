@@ -13,6 +13,7 @@
 #include "vmm/client/vmm_process.h"
 
 #define REQUEST_TIMEOUT_MS 10000
+#define ASK_TIMEOUT_MS     500 /* it looks at two variables; one that hangs is not waited for */
 /* InstanceStart loads the kernel and, under QEMU, starts a process. */
 #define START_TIMEOUT_MS 60000
 #define REFILL_MS        1000
@@ -186,7 +187,7 @@ int vmm_resume(const char *api_path, struct err *err)
 
 int vmm_ask(const char *api_path, char ret_id[65], char ret_state[16], struct err *err)
 {
-        static const struct vmm_http_request request = { "GET", "/", NULL, REQUEST_TIMEOUT_MS };
+        static const struct vmm_http_request request = { "GET", "/", NULL, ASK_TIMEOUT_MS };
         scoped(vmm_http_done) struct vmm_http http = { api_path, FD_NONE };
         json_auto_t *reply = NULL;
         int r = vmm_http_ask(&http, &request, &reply, err);
