@@ -2,7 +2,7 @@
 BUILD ?= build
 PREFIX ?= /usr/local
 
-.PHONY: quickstart build check bench fuzz lint format install clean
+.PHONY: quickstart build check bench torture fuzz lint format install clean
 
 quickstart:
 	scripts/quickstart
@@ -29,6 +29,11 @@ format:
 bench: build
 	scripts/bench $(BUILD)
 
+# Kills every process of banger at its system calls; KILLS of them, what SEED says. `make check` does it for a minute.
+KILLS ?= 2000
+torture:
+	scripts/torture --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
 # FUZZ_SECONDS for each target; what it finds is added to the corpus by hand.
 fuzz:
 	scripts/fuzz
@@ -37,4 +42,4 @@ install: build
 	meson install -C $(BUILD) --no-rebuild
 
 clean:
-	rm -rf build build-check build-clang build-fuzz
+	rm -rf build build-check build-clang build-fuzz build-torture
