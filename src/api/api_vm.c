@@ -31,6 +31,26 @@ static const struct rpc_field create_params[] = {
                   .min = 64 * KIB, .max = LIMIT_MAX),
         RPC_FIELD(struct vm_create_params, no_start, "make it, but leave it stopped"),
         RPC_FIELD(struct vm_create_params, force, "make it though the host has not the memory or the disk"),
+        RPC_FIELD(struct vm_create_params, label, "labels, as team=infra,tier=test"),
+        RPC_END,
+};
+
+static const struct rpc_field set_params[] = {
+        RPC_FIELD(struct vm_set_params, vm, "vm: name, id or the start of an id", .required = true,
+                  .sense = RPC_VM_REF),
+        RPC_FIELD(struct vm_set_params, name, "new name", .sense = RPC_VM_NAME),
+        RPC_FIELD(struct vm_set_params, vcpu, "virtual processors", .min = 1, .max = VCPU_MAX),
+        RPC_FIELD(struct vm_set_params, memory, "memory, as 2G or 512M", .sense = RPC_MIB,
+                  .min = MEMORY_MIN_MIB, .max = MEMORY_MAX_MIB),
+        RPC_FIELD(struct vm_set_params, disk_size, "size of the work disk (/root), as 16G; it only grows",
+                  .sense = RPC_BYTES, .min = 16 * MIB, .max = UINT64_C(16) << 40),
+        RPC_FIELD(struct vm_set_params, nat, "on or off: whether the vm reaches the network outside"),
+        RPC_FIELD(struct vm_set_params, label, "labels to set, as team=infra,tier=test; tier= removes one"),
+        RPC_END,
+};
+
+static const struct rpc_field operation_params[] = {
+        RPC_FIELD(struct operation_ref_params, id, "operation: op- and twelve digits", .required = true),
         RPC_END,
 };
 
@@ -92,6 +112,25 @@ const struct rpc_method api_vm_start = {
         .params = start_params,
         .streams = true,
 };
+const struct rpc_method api_vm_create_begin = {
+        .name = "vm.create.begin",
+        .doc = "Begin to create a virtual machine, and answer at once.",
+        .params_size = sizeof(struct vm_create_params),
+        .params = create_params,
+};
+const struct rpc_method api_vm_create_status = {
+        .name = "vm.create.status",
+        .doc = "Tell how far a create is.",
+        .params_size = sizeof(struct operation_ref_params),
+        .params = operation_params,
+        .is_quiet = true,
+};
+const struct rpc_method api_vm_create_cancel = {
+        .name = "vm.create.cancel",
+        .doc = "End a create and undo what it has made.",
+        .params_size = sizeof(struct operation_ref_params),
+        .params = operation_params,
+};
 const struct rpc_method api_vm_stop =
         VM_REF_METHOD("vm.stop", "Stop a virtual machine; what its guest wrote is kept.", .streams = true);
 const struct rpc_method api_vm_restart =
@@ -101,6 +140,12 @@ const struct rpc_method api_vm_kill = {
         .doc = "End a virtual machine at once, without asking its guest.",
         .params_size = sizeof(struct vm_kill_params),
         .params = kill_params,
+};
+const struct rpc_method api_vm_set = {
+        .name = "vm.set",
+        .doc = "Change a virtual machine: at once what can be, the rest at its next start.",
+        .params_size = sizeof(struct vm_set_params),
+        .params = set_params,
 };
 const struct rpc_method api_vm_delete = VM_REF_METHOD(
         "vm.delete", "Stop a virtual machine and remove its disks; this cannot be undone.", .streams = true);

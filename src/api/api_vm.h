@@ -2,7 +2,10 @@
  * api/: what a client may ask of the daemon, declared once, a file a noun. It holds no code but the tables.
  *
  * vm.*: virtual machines. A VM is described by an object: id, name, state, image, kernel, vcpu, memory_mib, disk_bytes,
- * nat, peers, disk_iops, disk_bandwidth, net_bandwidth (a second, 0: unlimited), address, tap, vmm, boot_id, last_error, workspace (object {guest_path, host_path, head} or null), created_at,
+ * nat, peers, disk_iops, disk_bandwidth, net_bandwidth (a second, 0: unlimited), address, tap, vmm, boot_id,
+ * last_error, labels (object of strings), pending (array of words: what was set and waits for the next start), operation
+ * (object {id, kind, stage} or null: what is being done to it), workspace (object {guest_path, host_path, head} or null),
+ * created_at,
  * vm_folder, ssh_key, known_hosts, and vmm_pid while it runs.
  */
 #pragma once
@@ -23,10 +26,25 @@ struct vm_create_params {
         uint64_t net_bandwidth;
         bool no_start;
         bool force;
+        const char *label; /* "k=v,k2=v2" */
 };
-
 struct vm_list_params {
         bool brief;
+};
+
+/* What is absent stays as it is. */
+struct vm_set_params {
+        const char *vm;
+        const char *name;
+        uint32_t vcpu;
+        uint64_t memory;
+        uint64_t disk_size;
+        const char *nat;   /* "on", "off" */
+        const char *label; /* "k=v" sets, "k=" removes; commas between them */
+};
+
+struct operation_ref_params {
+        const char *id;
 };
 
 struct vm_ref_params {
@@ -51,14 +69,21 @@ struct vm_workspace_record_params {
 };
 
 /*
- * Streams events {"stage","state":"begin|end|progress","detail","done","total","elapsed_ms"}; answers with the VM's object.
+ * Streams events {"stage","state":"begin|end|progress|note|warning","detail","done","total","elapsed_ms"}; answers with the VM's object.
  * A failure, or a client that goes away, undoes it.
  */
 extern const struct rpc_method api_vm_create;
-extern const struct rpc_method api_vm_start;   /* streams as create; the VM's object */
-extern const struct rpc_method api_vm_stop;    /* streams */
-extern const struct rpc_method api_vm_restart; /* streams */
+/* The same without a client that waits: {"id"}, the operation's, which goes on by itself. */
+extern const struct rpc_method api_vm_create_begin;
+extern const struct rpc_method
+        api_vm_create_status; /* the operation, and "vm": the VM's object once it succeeded */
+extern const struct rpc_method api_vm_create_cancel; /* undoes it; ends before that */
+extern const struct rpc_method api_vm_start;         /* streams as create; the VM's object */
+extern const struct rpc_method api_vm_stop;          /* streams */
+extern const struct rpc_method api_vm_restart;       /* streams */
 extern const struct rpc_method api_vm_kill;
+/* What can be done at once is; the object's "pending" names what waits for the next start. */
+extern const struct rpc_method api_vm_set;
 extern const struct rpc_method api_vm_delete; /* streams */
 extern const struct rpc_method
         api_vm_list; /* {"vms":[...]}; brief: id, name, state, image, vcpu, memory_mib, disk_bytes, address, workspace */

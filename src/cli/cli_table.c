@@ -64,6 +64,24 @@ static const struct rpc_field logs_options[] = {
         FLAG("vmm", 0, "the log of the VMM instead of the guest's console"),
         RPC_END,
 };
+static const struct rpc_field create_options[] = {
+        FLAG("detach", 'd',
+             "print the operation's id and leave the rest to bangerd; see 'banger operations'"),
+        RPC_END,
+};
+static const struct rpc_field operations_options[] = {
+        FLAG("all", 'a', "those too that ended in the last minutes"),
+        VALUE("cancel", "end this create (its operation id) and undo what it has made"),
+        RPC_END,
+};
+static const struct rpc_field prune_options[] = {
+        FLAG("force", 'f', "delete without asking"),
+        RPC_END,
+};
+static const struct rpc_field vms_options[] = {
+        VALUE("label", "only those with this label: team, or team=infra"),
+        RPC_END,
+};
 static const struct rpc_field list_options[] = {
         FLAG("available", 'a', "only what can be pulled"),
         RPC_END,
@@ -113,9 +131,13 @@ const struct cli_command cli_commands[] = {
          .run = cmd_vm_run },
         { .words = "vm create",
          .doc = "Make a vm and start it",
-         .examples = "banger vm create --name web --vcpu 2 --memory 2GiB\nbanger vm ssh web\n"
+         .details = "Interrupted (Ctrl-C), it undoes what it has made. With --detach it prints the id of "
+                     "the operation and\n"
+                     "returns; 'banger operations' then shows how far it is, and its --cancel undoes it.", .examples = "banger vm create --name web --vcpu 2 --memory 2GiB\n"
                       "banger vm create --peers --name db\n"
-                      "banger vm create --disk-bandwidth 20M --disk-iops 500", .method = &api_vm_create,
+                      "banger vm create --disk-bandwidth 20M --disk-iops 500\n"
+                      "banger vm create -d --name web && banger operations", .method = &api_vm_create,
+         .options = create_options,
          .has_json = true,
          .run = cmd_vm_create },
         { .words = "vm start",
@@ -159,10 +181,32 @@ const struct cli_command cli_commands[] = {
          .n_required = 1,
          .takes_many = true,
          .run = cmd_vm_delete },
+        { .words = "vm set",
+         .doc = "Change a vm: size, network, name, labels",
+         .details = "NAT, name and labels change at once. A running vm gets processors, memory, disk size "
+                     "and host name "
+                     "at its\nnext start, and is told so. A work disk only grows; its guest grows the file "
+                     "system in it.", .examples = "banger vm set web --memory 4GiB --vcpu 4\n"
+                      "banger vm set web --disk-size 32GiB && banger vm restart web\n"
+                      "banger vm set web --nat off\n"
+                      "banger vm set web --name api --label team=infra,tier=", .method = &api_vm_set,
+         .operands = { "vm" },
+         .n_required = 1,
+         .has_json = true,
+         .run = cmd_vm_set },
+        { .words = "vm prune",
+         .doc = "Delete all vms that do not run",
+         .details = "Shows them and asks first; -f does not. VMs in the states created, stopped and error "
+                     "go, of "
+                     "the whole\n"
+                     "installation, with their disks.", .examples = "banger vm prune\nbanger vm prune -f",
+         .options = prune_options,
+         .run = cmd_vm_prune },
         { .words = "vm list",
          .alias = "ls",
          .doc = "List all vms",
-         .examples = "banger vm list\nbanger vm list --json | jq -r '.[].name'",
+         .examples = "banger vm list\nbanger vm list --label team=infra\nbanger vm list --json | jq -r "
+                      "'.[].name'", .options = vms_options,
          .has_json = true,
          .run = cmd_vm_list },
         { .words = "vm show",
@@ -283,8 +327,17 @@ const struct cli_command cli_commands[] = {
         { .words = "ps",
          .doc = "List running vms",
          .examples = "banger ps\nbanger ps --json",
+         .options = vms_options,
          .has_json = true,
          .run = cmd_ps },
+        { .words = "operations",
+         .doc = "List what bangerd is doing, how far it is, and for whom",
+         .details = "The id of an operation is the one at the end of an error message and in the logs of "
+                     "bangerd, of its "
+                     "jobs,\nof the root helper and of the guest's agent.", .examples =
+                  "banger operations\nbanger operations --all\nbanger operations --cancel op-0123456789ab", .options = operations_options,
+         .has_json = true,
+         .run = cmd_operations },
         { .words = "image",
          .doc = "Get and remove the images that vms start from",
          .details = "'vm run' pulls the image it needs by itself. 'image list' shows what is here and what "
@@ -480,5 +533,5 @@ const struct cli_command cli_commands[] = {
                       "banger completion fish > ~/.config/fish/completions/banger.fish", .operands = { "shell" },
          .n_required = 1,
          .run = cmd_completion },
-        { .words = NULL                                                                          },
+        { .words = NULL                                                                             },
 };

@@ -148,6 +148,14 @@ static void show_end(struct progress *progress, const json_t *event)
                                style_off(stderr));
 }
 
+/* Stays on the screen, whoever looks. */
+static void show_warning(struct progress *progress, const char *text)
+{
+        wipe(progress);
+        (void) fprintf(stderr, "%sbanger:%s %s%s%s\n", style_on(stderr, STYLE_WARN), style_off(stderr),
+                       progress->label ? progress->label : "", progress->label ? ": " : "", text);
+}
+
 void progress_event(struct progress *progress, const json_t *event)
 {
         const char *stage = json_text(event, "stage"), *state = json_text(event, "state");
@@ -170,7 +178,9 @@ void progress_event(struct progress *progress, const json_t *event)
         progress->done = json_u64(event, "done", 0);
         progress->total = json_u64(event, "total", 0);
         (void) snprintf(progress->detail, sizeof(progress->detail), "%s", json_text(event, "detail"));
-        if (strcmp(state, "end") == 0)
+        if (strcmp(state, "warning") == 0)
+                show_warning(progress, json_text(event, "detail"));
+        else if (strcmp(state, "end") == 0)
                 show_end(progress, event);
         else if (progress->is_live)
                 show_live(progress);

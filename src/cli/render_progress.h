@@ -35,7 +35,7 @@ void progress_init(struct progress *progress, const char *label);
 /* Shows the time that has passed. */
 void progress_tick(struct progress *progress);
 /*
- * {"stage","state":"begin|progress|end","detail","done","total","elapsed_ms"}; anything else is ignored. With "part" it is about
+ * {"stage","state":"begin|progress|end|warning","detail","done","total","elapsed_ms"}; anything else is ignored. With "part" it is about
  * one of several things that go on at once, which get a bar each below the stage's line.
  */
 void progress_event(struct progress *progress, const json_t *event);

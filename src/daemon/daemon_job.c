@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/scoped.h"
 #include "base/spawn.h"
+#include "daemon/daemon_stores.h"
 #include "daemon/daemon_tap_pool.h"
 #include "image/image_store.h"
 #include "rpc/rpc_message.h"
@@ -48,9 +49,13 @@ struct daemon_work {
         json_t *last_event; /* for those who join */
         json_t *answer;     /* the final message, once it came */
         bool cancelled;     /* by all of them */
+        unsigned n_deaths;  /* of its process, without an end */
         bool told;          /* its end: what the process still does is nobody's business but its key's */
 };
 
+#define DEATHS_MAX 3 /* then it is given up */
+
+static void start_or_fail(struct daemon_work *work);
 static void start_waiting(struct daemon *daemon);
 
 static void job_free(struct daemon_job *job)
@@ -151,10 +156,23 @@ static void tell_all(struct daemon_work *work, int status)
                 daemon_tap_pool_warm(daemon); /* it took a tap, or one was given up */
 }
 
+/* Whatever reads an archive, a kernel or a package is a program of its own, with the libraries that takes. */
+static bool is_import(const struct daemon_work *work)
+{
+        static const char *const nouns[] = { "job.image.", "job.kernel.", "job.registry." };
+
+        for (size_t i = 0; i < sizeof(nouns) / sizeof(nouns[0]); i++)
+                if (text_starts_with(work->method, nouns[i]))
+                        return true;
+        return false;
+}
+
 static void finish(struct daemon_work *work, int status)
 {
         struct daemon *daemon = work->daemon;
 
+        if (is_import(work) && !work->answer && strcmp(work->method, "job.image.sweep") != 0)
+                daemon_sweep(daemon); /* it was killed in the midst of its work */
         tell_all(work, status);
         work_free(work);
         start_waiting(daemon);
@@ -207,6 +225,31 @@ static int on_message(sd_event_source *source, int fd, uint32_t events, void *us
         return 0;
 }
 
+/* Those that finish whatever state they find: what one leaves half-done, the same does to its end. */
+static bool is_idempotent(const struct daemon_work *work)
+{
+        return strcmp(work->method, "job.vm.clean") == 0 || strcmp(work->method, "job.vm.stop") == 0;
+}
+
+/* True when a process that was killed has a successor. */
+static bool begin_again(struct daemon_work *work, int status)
+{
+        if (work->cancelled || !WIFSIGNALED(status) || !is_idempotent(work) || ++work->n_deaths == DEATHS_MAX)
+                return false;
+        log_warn("a job was killed; it begins again", "{s:s, s:s, s:s, s:i}", "op_id", work->op_id, "method",
+                 work->method, "key", work->key, "signal", WTERMSIG(status));
+        work->child_source = sd_event_source_disable_unref(work->child_source);
+        work->sock_source = sd_event_source_disable_unref(work->sock_source);
+        (void) close(take_fd(&work->pidfd));
+        (void) close(take_fd(&work->sock));
+        rpc_reader_done(&work->reader);
+        work->reader = (struct rpc_reader){ 0 };
+        json_decref(work->answer); /* it may have removed a folder after it (job_remove_afterwards()) */
+        work->answer = NULL;
+        start_or_fail(work);
+        return true;
+}
+
 static int on_process_end(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
         struct daemon_work *work = userdata;
@@ -220,7 +263,8 @@ static int on_process_end(sd_event_source *source, int fd, uint32_t events, void
         take_messages(work); /* what it said before it ended */
         /* Programs it started and did not wait for end with it; VMMs are in sessions of their own. */
         (void) kill(-work->pid, SIGKILL);
-        finish(work, status);
+        if (!begin_again(work, status))
+                finish(work, status);
         return 0;
 }
 
@@ -238,16 +282,9 @@ static void end_later(struct daemon_work *work)
                 abort();
 }
 
-/* Whatever reads an archive, a kernel or a package is a program of its own, with the libraries that takes. */
 static const char *program_of(const struct daemon_work *work)
 {
-        static const char *const nouns[] = { "job.image.", "job.kernel.", "job.registry." };
-        bool imports = false;
-
-        for (size_t i = 0; i < sizeof(nouns) / sizeof(nouns[0]); i++)
-                imports = imports || text_starts_with(work->method, nouns[i]);
-
-        return imports ? work->daemon->import_program : work->daemon->program;
+        return is_import(work) ? work->daemon->import_program : work->daemon->program;
 }
 
 static int spawn_process(struct daemon_work *work, struct err *err)

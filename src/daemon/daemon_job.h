@@ -26,7 +26,10 @@ struct daemon_job_request {
         void *userdata;
 };
 
-/* Queues it; the end is always told, once, from the loop. */
+/*
+ * Queues it; the end is always told, once, from the loop. A stop or a clean whose process is killed begins again, a few times
+ * at most: both do to its end what they find half-done.
+ */
 struct daemon_job *daemon_job_add(struct daemon *daemon, const struct daemon_job_request *request);
 /* Tells its end (ECANCELED) a little later, when nobody shares it after its process and all that started are killed. */
 void daemon_job_cancel(struct daemon_job *job);

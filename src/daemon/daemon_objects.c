@@ -5,6 +5,8 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/scoped.h"
+#include "daemon/daemon_labels.h"
+#include "daemon/daemon_operation.h"
 #include "daemon/daemon_watch.h"
 #include "network/network_plan.h"
 
@@ -17,6 +19,27 @@ static json_t *workspace_object(const struct store_vm *vm)
             json_parse(vm->workspace, strlen(vm->workspace), "the workspace record", &workspace, &err) < 0)
                 return json_null();
         return workspace;
+}
+
+static json_t *words_of(const char *text)
+{
+        json_t *words = json_array();
+
+        for (const char *p = text ? text : ""; *p != '\0';) {
+                size_t n = strcspn(p, " ");
+
+                (void) json_array_append_new(words, json_stringn(p, n));
+                p += n + (p[n] == ' ');
+        }
+        return words;
+}
+
+json_t *daemon_vm_operation(const struct daemon *daemon, const struct store_vm *vm)
+{
+        const struct daemon_operation *o = daemon_operation_of_vm(daemon, vm->id);
+
+        return o ? json_pack("{s:s, s:s, s:s}", "id", o->id, "kind", o->kind, "stage", o->stage)
+                 : json_null();
 }
 
 json_t *daemon_vm_object(const struct daemon *daemon, const struct store_vm *vm)
@@ -42,6 +65,9 @@ json_t *daemon_vm_object(const struct daemon *daemon, const struct store_vm *vm)
                                                 "net_bandwidth", (json_int_t) vm->net_bandwidth));
         network_tap_of(vm->id, own_tap);
         (void) json_object_set_new(object, "tap", json_string(vm->tap[0] != '\0' ? vm->tap : own_tap));
+        (void) json_object_set_new(object, "labels", daemon_labels_parse(vm->labels));
+        (void) json_object_set_new(object, "pending", words_of(vm->pending));
+        (void) json_object_set_new(object, "operation", daemon_vm_operation(daemon, vm));
         if (vm->state == VM_RUNNING)
                 (void) json_object_set_new(object, "vmm_pid", json_integer(daemon_guard_pid(daemon, vm->id)));
         return object;

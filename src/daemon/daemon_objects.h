@@ -12,3 +12,5 @@ json_t *daemon_vm_object(const struct daemon *daemon, const struct store_vm *vm)
 json_t *daemon_vm_brief(const struct store_vm *vm);
 json_t *daemon_image_object(const struct image *image);
 json_t *daemon_kernel_object(const struct kernel *kernel);
+/* What is being done to a VM: {"id","kind","stage"}, or null. The caller owns it. */
+json_t *daemon_vm_operation(const struct daemon *daemon, const struct store_vm *vm);

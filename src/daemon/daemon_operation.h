@@ -15,11 +15,13 @@ struct daemon_operation {
         struct daemon *daemon;
         struct daemon_session *session; /* NULL: nobody listens (any more) */
         char id[RPC_OP_ID_MAX];
-        const char *kind; /* "vm.create" (static) */
-        char *vm_id;      /* owned; NULL when it is about none */
-        char *vm_name;    /* owned */
-        char *stage;      /* owned */
-        bool keep_going;  /* a client that goes away does not cancel it */
+        const char *kind;    /* "vm.create" (static) */
+        char *vm_id;         /* owned; NULL when it is about none */
+        char *vm_name;       /* owned */
+        char *stage;         /* owned */
+        json_t *stages;      /* owned; [{"name","elapsed_ms"}] of those that ended */
+        struct ucred client; /* who asked; pid 0: nobody */
+        bool keep_going;     /* a client that goes away does not cancel it */
         bool cancelled, done, success;
         char *error; /* owned; "" */
         uint64_t started_ns, updated_ns;
@@ -34,6 +36,14 @@ struct daemon_operation {
 
 /* call may be NULL: work nobody asked for. */
 struct daemon_operation *daemon_operation_new(struct daemon *daemon, struct rpc_call *call, const char *kind);
+/* The client is answered now, and the operation goes on without it. */
+void daemon_operation_detach(struct daemon_operation *operation);
+/* NULL when there is none (any more). */
+struct daemon_operation *daemon_operation_find(const struct daemon *daemon, const char *id);
+/* The one in progress on this VM, or NULL. */
+const struct daemon_operation *daemon_operation_of_vm(const struct daemon *daemon, const char *vm_id);
+/* Its summary (S-106); owned by the caller. */
+json_t *daemon_operation_object(const struct daemon_operation *operation);
 /* Runs one job and goes on in then; its events reach the client. */
 void daemon_operation_job(struct daemon_operation *operation, const char *key, const char *method,
                           json_t *owned_params, daemon_operation_then *then);
@@ -49,6 +59,8 @@ void daemon_operation_stage(struct daemon_operation *operation, const char *stag
 int daemon_operation_fail(struct daemon_operation *operation, const struct err *err);
 /* The end: answers with operation->answer, or with the failure. */
 void daemon_operation_end(struct daemon_operation *operation);
+/* Kills the job in progress; its end then finds the operation cancelled and undoes it. Nothing when it fails already. */
+void daemon_operation_cancel(struct daemon_operation *operation);
 /* EBUSY when an operation on this VM is in progress, naming it. */
 int daemon_operation_check_idle(const struct daemon *daemon, const char *vm_id, const char *vm_name,
                                 struct err *err);

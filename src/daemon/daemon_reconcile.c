@@ -5,12 +5,15 @@
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "base/scoped.h"
+#include "base/text.h"
 #include "daemon/daemon.h"
 #include "daemon/daemon_job.h"
+#include "daemon/daemon_stores.h"
 #include "daemon/daemon_tap_pool.h"
 #include "daemon/daemon_vm.h"
 #include "daemon/daemon_watch.h"
@@ -18,6 +21,7 @@
 #include "vm/vm_ledger.h"
 #include "vm/vm_process.h"
 #include "vm/vm_spec.h"
+#include "vmm/client/vmm_client.h"
 
 static void say(const char *what, const struct store_vm *vm)
 {
@@ -45,33 +49,105 @@ static int adopt(struct daemon *daemon, struct store_vm *vm, const struct vm_led
         return store_vm_update(daemon->store, vm, err);
 }
 
+/*
+ * The process is the one we started; its API should say the same. One that is silent is adopted all the same: the guest may be
+ * well, and whoever stops it ends it. One that answers for another VM is not the one.
+ */
+static bool api_agrees(const struct store_vm *vm, const char *api)
+{
+        char id[65], state[16];
+        struct err err = { 0 };
+
+        if (vmm_ask(api, id, state, &err) < 0) {
+                log_warn("a running vm's VMM does not answer", "{s:s, s:s}", "vm_id", vm->id, "error",
+                         err.message);
+                return true;
+        }
+        return strcmp(id, vm->id) == 0;
+}
+
+/* The row of a running VM says enough to write a lost ledger again (spec 7.1); *ledger has the phase and the process. */
+static int write_again(struct daemon *daemon, const struct store_vm *vm, struct vm_ledger *ledger)
+{
+        scoped_free char *folder = layout_join(daemon->vms_folder, vm->id, NULL);
+        struct err err = { 0 };
+        int r;
+
+        if (vm->tap[0] != '\0')
+                (void) snprintf(ledger->tap, sizeof(ledger->tap), "%s", vm->tap);
+        else
+                network_tap_of(vm->id, ledger->tap);
+        (void) snprintf(ledger->address, sizeof(ledger->address), "%s", vm->address);
+        (void) snprintf(ledger->vmm_kind, sizeof(ledger->vmm_kind), "%s", vm->vmm);
+        (void) snprintf(ledger->boot_id, sizeof(ledger->boot_id), "%s", vm->boot_id);
+        r = vm_ledger_write(folder, ledger, &err);
+        if (r < 0)
+                log_warn("writing a lost ledger again failed", "{s:s, s:s}", "vm_id", vm->id, "error",
+                         err.message);
+        else
+                say("the ledger of a running vm was lost; written again from its row", vm);
+        return r;
+}
+
+static bool recall(struct daemon *daemon, const struct store_vm *vm, const char *api,
+                   struct vm_ledger *ret_ledger, int *ret_pidfd)
+{
+        struct vm_ledger ledger = { .phase = VM_PHASE_READY };
+
+        if (vm->state != VM_RUNNING || vm_process_recall(api, &ledger, ret_pidfd) < 0)
+                return false;
+        if (write_again(daemon, vm, &ledger) < 0) {
+                (void) close(take_fd(ret_pidfd));
+                return false;
+        }
+        *ret_ledger = ledger;
+        return true;
+}
+
+/* True: it lives, and *ret_pidfd is owned by the caller. */
+static bool find_living(struct daemon *daemon, const struct store_vm *vm, struct vm_ledger *ledger,
+                        int *ret_pidfd)
+{
+        scoped_free char *runtime = layout_join(daemon->runtime_vms, vm->id, NULL);
+        scoped_free char *api = vm_path_api(runtime);
+
+        if (ledger->phase == VM_PHASE_NONE)
+                return recall(daemon, vm, api, ledger, ret_pidfd) && api_agrees(vm, api);
+        return ledger->phase == VM_PHASE_READY && vm_process_is_ours(ledger, api, ret_pidfd) &&
+               api_agrees(vm, api);
+}
+
 static void reconcile_vm(struct daemon *daemon, struct store_vm *vm)
 {
         scoped_free char *folder = layout_join(daemon->vms_folder, vm->id, NULL);
-        scoped_free char *runtime = layout_join(daemon->runtime_vms, vm->id, NULL);
-        scoped_free char *api = vm_path_api(runtime);
         struct vm_ledger ledger = { 0 };
         struct err err = { 0 };
-        int pidfd = FD_NONE;
+        scoped_close int pidfd = FD_NONE;
+        bool is_unreadable = vm_ledger_read(folder, &ledger, &err) < 0;
 
-        if (vm_ledger_read(folder, &ledger, &err) < 0) {
+        if (is_unreadable)
                 log_warn("a vm's ledger cannot be read", "{s:s, s:s}", "vm_id", vm->id, "error", err.message);
-                /* a VM that was made whole and never ran has none, so this one is half-made (docs/decisions/0007) */
-                daemon_vm_clean_stale(daemon, vm, vm->state == VM_CREATED);
-                return;
-        }
-        if (ledger.phase == VM_PHASE_READY && vm_process_is_ours(&ledger, api, &pidfd)) {
-                if (adopt(daemon, vm, &ledger, pidfd, &err) < 0)
+        if (find_living(daemon, vm, &ledger, &pidfd)) {
+                err = (struct err){ 0 };
+                if (adopt(daemon, vm, &ledger, take_fd(&pidfd), &err) < 0)
                         log_warn("adopting a running vm failed", "{s:s, s:s}", "vm_id", vm->id, "error",
                                  err.message);
                 else
                         say("adopted a running vm", vm);
                 return;
         }
-        if (ledger.phase == VM_PHASE_CREATING || (vm->state == VM_CREATED && file_is_missing(folder))) {
-                say("removing a half-made vm", vm);
+        /*
+         * A VM that was made whole and never ran has no ledger, so an unreadable one is of a half-made VM
+         * (docs/decisions/0007). One without its folder was being removed, or never got it.
+         */
+        if (ledger.phase == VM_PHASE_CREATING || (vm->state == VM_CREATED && is_unreadable) ||
+            file_is_missing(folder)) {
+                say("removing a half-made or half-removed vm", vm);
                 daemon_vm_clean_stale(daemon, vm, true);
-        } else if (ledger.phase != VM_PHASE_NONE || vm->state == VM_RUNNING || network_tap_exists(vm->tap)) {
+        } else if (is_unreadable || ledger.phase != VM_PHASE_NONE || vm->state == VM_RUNNING ||
+                   network_tap_exists(vm->tap)) {
+                if (ledger.phase == VM_PHASE_NONE && !is_unreadable && vm->state == VM_RUNNING)
+                        (void) write_again(daemon, vm, &(struct vm_ledger){ .phase = VM_PHASE_STARTING });
                 say("stale_vm: cleaning a vm whose VMM is gone", vm);
                 daemon_vm_clean_stale(daemon, vm, false);
         }
@@ -90,6 +166,32 @@ static bool has_row(const struct store_vm *vms, unsigned n, const char *id)
         return n > 0 && bsearch(&wanted, vms, n, sizeof(*vms), compare_ids) != NULL;
 }
 
+static void clean_orphan(struct daemon *daemon, const char *id)
+{
+        char *none = (char *) (uintptr_t) "";
+        struct store_vm orphan = { .id = (char *) (uintptr_t) id,
+                                   .name = none,
+                                   .image = none,
+                                   .kernel = none,
+                                   .address = none,
+                                   .tap = none };
+        scoped_free char *key = daemon_vm_key(id);
+        json_t *params;
+
+        if (daemon_job_find(daemon, key, "job.vm.clean"))
+                return;
+        log_info("removing what a vm without a row left", "{s:s}", "vm_id", id);
+        params = daemon_vm_job_params(daemon, &orphan);
+        (void) json_object_set_new(params, "spec.name", json_string(id));
+        (void) json_object_set_new(params, "remove", json_true());
+        (void) daemon_job_add(daemon, &(struct daemon_job_request){
+                                              .key = key,
+                                              .method = "job.vm.clean",
+                                              .owned_params = params,
+                                              .op_id = "op-000000000000",
+                                      });
+}
+
 /* Folders no row knows: the leftovers of a delete that was cut short. */
 static void clean_orphans(struct daemon *daemon, const char *where, const struct store_vm *vms, unsigned n)
 {
@@ -99,28 +201,12 @@ static void clean_orphans(struct daemon *daemon, const char *where, const struct
         if (!folder)
                 return;
         while ((entry = readdir(folder))) {
-                char *none = (char *) (uintptr_t) "";
-                struct store_vm orphan = { .id = (char *) (uintptr_t) entry->d_name,
-                                           .name = none,
-                                           .image = none,
-                                           .kernel = none,
-                                           .address = none };
-                scoped_free char *key = daemon_vm_key(entry->d_name);
-                json_t *params;
+                const char *id = entry->d_name;
 
-                if (entry->d_name[0] == '.' || has_row(vms, n, entry->d_name) ||
-                    daemon_job_find(daemon, key, "job.vm.clean"))
-                        continue;
-                log_info("removing what a vm without a row left", "{s:s}", "vm_id", entry->d_name);
-                params = daemon_vm_job_params(daemon, &orphan);
-                (void) json_object_set_new(params, "spec.name", json_string(entry->d_name));
-                (void) json_object_set_new(params, "remove", json_true());
-                (void) daemon_job_add(daemon, &(struct daemon_job_request){
-                                                      .key = key,
-                                                      .method = "job.vm.clean",
-                                                      .owned_params = params,
-                                                      .op_id = "op-000000000000",
-                                              });
+                if (text_starts_with(id, VM_GONE_PREFIX))
+                        id += strlen(VM_GONE_PREFIX);
+                if (id[0] != '.' && !has_row(vms, n, id))
+                        clean_orphan(daemon, id);
         }
         (void) closedir(folder);
 }
@@ -140,6 +226,7 @@ int daemon_reconcile(struct daemon *daemon, struct err *err)
                 qsort(vms, n, sizeof(*vms), compare_ids);
         clean_orphans(daemon, daemon->vms_folder, vms, n);
         clean_orphans(daemon, daemon->runtime_vms, vms, n);
+        daemon_sweep(daemon);
         for (unsigned i = 0; i < n; i++)
                 store_vm_done(&vms[i]);
         free(vms);

@@ -77,6 +77,20 @@ json_t *daemon_kernel_job_params(const struct daemon *daemon, const char *kernel
         return params;
 }
 
+void daemon_sweep(struct daemon *daemon)
+{
+        const struct daemon_job_request request = {
+                .key = "sweep",
+                .method = "job.image.sweep",
+                .owned_params =
+                        json_pack("{s:s, s:s, s:s}", "images_folder", daemon->images_folder, "kernels_folder",
+                                  daemon->kernels_folder, "cache_folder", daemon->layout.cache),
+                .op_id = "op-000000000000",
+        };
+
+        (void) daemon_job_add(daemon, &request);
+}
+
 void daemon_answer_with_job(struct daemon_operation *operation, const struct daemon_job_end *end)
 {
         if (end->result)

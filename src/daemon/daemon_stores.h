@@ -23,3 +23,5 @@ json_t *daemon_image_job_params(const struct daemon *daemon, const char *image, 
 json_t *daemon_reference_job_params(const struct daemon *daemon, const struct image_wanted *wanted,
                                     uint64_t size, const char *kernel);
 json_t *daemon_kernel_job_params(const struct daemon *daemon, const char *kernel, bool replace);
+/* A job that removes what killed imports and pulls have left; at the start, and when one was killed. */
+void daemon_sweep(struct daemon *daemon);

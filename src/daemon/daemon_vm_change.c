@@ -82,6 +82,7 @@ static void end_with_object(struct daemon_operation *operation)
 {
         const struct change *change = operation->state;
 
+        operation->done = true; /* so that the object does not tell of it as in progress */
         operation->answer = daemon_vm_object(operation->daemon, &change->vm);
         daemon_operation_end(operation);
 }
@@ -136,6 +137,7 @@ static void started(struct daemon_operation *operation, const struct daemon_job_
                 return;
         }
         change->vm.state = VM_RUNNING;
+        set_text(&change->vm.pending, "");
         change->vm.touched_ns = clock_real_ns();
         set_text(&change->vm.vmm, json_text(end->result, "vmm"));
         set_text(&change->vm.boot_id, json_text(end->result, "boot_id"));
@@ -209,8 +211,10 @@ static void now_stopped(struct daemon_operation *operation)
 
         change->vm.state = VM_STOPPED;
         set_text(&change->vm.boot_id, "");
+        set_text(&change->vm.pending, "");
         save(operation);
-        if (change->start_again && operation->failure.code == 0 && !operation->cancelled)
+        operation->keep_going = false; /* the second half of a restart is a start: it ends with its client */
+        if (change->start_again && operation->failure.code == 0 && operation->session)
                 daemon_provide_kernel(operation, change->vm.kernel, have_kernel);
         else
                 end_with_object(operation);
@@ -237,9 +241,8 @@ static void stopped(struct daemon_operation *operation, const struct daemon_job_
                 now_stopped(operation);
                 return;
         }
-        /* The stop itself broke off (or was cancelled): half-way is no state to be in, so it is cleaned to its end. */
-        if (!operation->cancelled)
-                (void) daemon_operation_fail(operation, end->err);
+        /* The stop itself broke off: half-way is no state to be in, so it is cleaned to its end. */
+        (void) daemon_operation_fail(operation, end->err);
         run_job(operation, "job.vm.clean", false, stop_cleaned);
 }
 
@@ -253,12 +256,19 @@ static int stop_with(struct rpc_call *call, const char *reference, bool start_ag
                 return r;
         change = operation->state;
         change->start_again = start_again;
-        change->force = true;                 /* it ran; a refusal would come when it is down already */
+        change->force = true;               /* it ran; a refusal would come when it is down already */
+        operation->keep_going = true;       /* a guest is not left half-told because somebody was impatient */
+        if (change->vm.state == VM_ERROR) { /* what it has left on the host goes */
+                run_job(operation, "job.vm.clean", false, stop_cleaned);
+                return RPC_LATER;
+        }
         if (change->vm.state != VM_RUNNING) { /* what was asked for is so already */
-                if (start_again)
+                if (start_again) {
+                        operation->keep_going = false;
                         daemon_provide_kernel(operation, change->vm.kernel, have_kernel);
-                else
+                } else {
                         end_with_object(operation);
+                }
                 return RPC_LATER;
         }
         daemon_guard_remove(operation->daemon, change->vm.id);
@@ -377,6 +387,7 @@ static void ended_cleaned(struct daemon_operation *operation, const struct daemo
                 (void) daemon_operation_fail(operation, end->err);
         change->vm.state = end->result ? VM_STOPPED : VM_ERROR;
         set_text(&change->vm.boot_id, "");
+        set_text(&change->vm.pending, "");
         if (!end->result)
                 set_text(&change->vm.last_error, end->err->message);
         save(operation);

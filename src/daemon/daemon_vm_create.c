@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/scoped.h"
 #include "daemon/daemon_admission.h"
+#include "daemon/daemon_labels.h"
 #include "daemon/daemon_objects.h"
 #include "daemon/daemon_session.h"
 #include "daemon/daemon_vm.h"
@@ -147,6 +148,7 @@ static void job_ended(struct daemon_operation *operation, const struct daemon_jo
                 undo(operation);
                 return;
         }
+        operation->done = true; /* so that the object does not tell of it as in progress */
         operation->answer = daemon_vm_object(operation->daemon, &creation->vm);
         (void) json_object_set_new(operation->answer, "image_command", json_boolean(creation->has_command));
         creation_end(operation);
@@ -295,6 +297,8 @@ static struct creation *creation_new(const struct daemon *daemon, const struct v
                 .boot_id = xstrdup(""),
                 .last_error = xstrdup(""),
                 .workspace = xstrdup(""),
+                .labels = xstrdup("{}"),
+                .pending = xstrdup(""),
         };
         return creation;
 }
@@ -307,18 +311,24 @@ static int check_name(const struct daemon *daemon, const char *name, struct err 
         return r > 0 ? err_set(err, EEXIST, "vm.create", "a vm named '%s' exists", name) : r;
 }
 
-DAEMON_HANDLER(daemon_vm_create)
+static int begin_create(struct rpc_call *call, const struct vm_create_params *p,
+                        struct daemon_operation **ret_operation, struct err *err)
 {
-        const struct vm_create_params *p = params;
         struct daemon *daemon = daemon_of(call);
+        json_auto_t *labels = json_object();
         struct daemon_operation *operation;
         struct creation *creation;
         int r = p->name ? check_name(daemon, p->name, err) : 0;
 
-        (void) ret_result;
+        if (r < 0)
+                return r;
+        if (p->label)
+                r = daemon_labels_apply(labels, p->label, err);
         if (r < 0)
                 return r;
         creation = creation_new(daemon, p);
+        free(creation->vm.labels);
+        creation->vm.labels = json_dumps(labels, JSON_COMPACT | JSON_SORT_KEYS);
         r = admit(daemon, creation, err);
         if (r < 0) {
                 creation_free(creation);
@@ -329,6 +339,86 @@ DAEMON_HANDLER(daemon_vm_create)
         operation->free_state = creation_free;
         free(operation->vm_name);
         operation->vm_name = xstrdup(p->name ? p->name : "");
-        daemon_provide_image(operation, &creation->vm.image, have_image);
+        *ret_operation = operation;
+        return 0;
+}
+
+static void go(struct daemon_operation *operation)
+{
+        daemon_provide_image(operation, &((struct creation *) operation->state)->vm.image, have_image);
+}
+
+DAEMON_HANDLER(daemon_vm_create)
+{
+        struct daemon_operation *operation = NULL;
+        int r = begin_create(call, params, &operation, err);
+
+        (void) ret_result;
+        if (r < 0)
+                return r;
+        go(operation);
         return RPC_LATER;
+}
+
+/* The operation's id is the call's own (S-095). */
+DAEMON_HANDLER(daemon_vm_create_begin)
+{
+        struct daemon_operation *operation = NULL;
+        int r = begin_create(call, params, &operation, err);
+
+        if (r < 0)
+                return r;
+        daemon_operation_detach(operation);
+        *ret_result = json_pack("{s:s}", "id", operation->id);
+        go(operation);
+        return 0;
+}
+
+static int find_create(const struct rpc_call *call, const char *id, struct daemon_operation **ret_operation,
+                       struct err *err)
+{
+        struct daemon_operation *operation = daemon_operation_find(daemon_of(call), id);
+
+        if (!operation || strcmp(operation->kind, "vm.create") != 0)
+                return err_set(
+                        err, ENOENT, "vm.create",
+                        "no create with the id '%.40s'; 'banger operations' lists those in progress and "
+                        "those that ended in the last minutes",
+                        id);
+        *ret_operation = operation;
+        return 0;
+}
+
+DAEMON_HANDLER(daemon_vm_create_status)
+{
+        const struct operation_ref_params *p = params;
+        struct daemon_operation *operation = NULL;
+        struct creation *creation;
+        int r = find_create(call, p->id, &operation, err);
+
+        if (r < 0)
+                return r;
+        creation = operation->state;
+        *ret_result = daemon_operation_object(operation);
+        (void) json_object_set_new(*ret_result, "vm",
+                                   operation->success ? daemon_vm_object(operation->daemon, &creation->vm)
+                                                      : json_null());
+        return 0;
+}
+
+DAEMON_HANDLER(daemon_vm_create_cancel)
+{
+        const struct operation_ref_params *p = params;
+        struct daemon_operation *operation = NULL;
+        int r = find_create(call, p->id, &operation, err);
+
+        if (r < 0)
+                return r;
+        if (operation->done)
+                return err_set(err, EIO, "vm.create",
+                               "create %s has ended already; 'banger vm delete %s' undoes it", operation->id,
+                               operation->vm_name);
+        daemon_operation_cancel(operation);
+        *ret_result = daemon_operation_object(operation);
+        return 0;
 }

@@ -26,8 +26,11 @@ DAEMON_HANDLER(daemon_vm_list)
         int r = store_vm_list(daemon->store, &vms, &n, err);
 
         for (unsigned i = 0; i < n; i++) {
-                (void) json_array_append_new(array, p->brief ? daemon_vm_brief(&vms[i])
-                                                             : daemon_vm_object(daemon, &vms[i]));
+                json_t *object = p->brief ? daemon_vm_brief(&vms[i]) : daemon_vm_object(daemon, &vms[i]);
+
+                if (p->brief)
+                        (void) json_object_set_new(object, "operation", daemon_vm_operation(daemon, &vms[i]));
+                (void) json_array_append_new(array, object);
                 store_vm_done(&vms[i]);
         }
         free(vms);

@@ -23,6 +23,7 @@ int main(int argc, char **argv)
                 { &job_kernel_pull,     job_kernel_pull_run    },
                 { &job_kernel_import,   job_kernel_import_run  },
                 { &job_kernel_refresh,  job_kernel_refresh_run },
+                { &job_image_sweep,     job_image_sweep_run    },
                 { &job_registry_login,  job_registry_login_run },
                 { &job_registry_logout, job_registry_logout_run},
                 { NULL,                 NULL                   },

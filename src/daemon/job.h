@@ -45,6 +45,10 @@ struct job_cache_prune_params {
         bool dry_run;
 };
 
+struct job_sweep_params {
+        const char *images_folder, *kernels_folder, *cache_folder;
+};
+
 struct job_doctor_params {
         bool is_system; /* which layout */
         const char *qemu_vmm_path;
@@ -55,7 +59,7 @@ extern const struct rpc_method job_usage, job_cache_prune;
 extern const struct rpc_method job_image_register, job_image_promote;
 extern const struct rpc_method job_registry_login, job_registry_logout;
 extern const struct rpc_method job_image_pull, job_kernel_pull, job_kernel_import, job_kernel_refresh,
-        job_doctor;
+        job_image_sweep, job_doctor;
 
 int job_vm_create_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_vm_start_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
@@ -72,12 +76,15 @@ int job_registry_logout_run(struct rpc_call *call, const void *params, json_t **
 int job_kernel_pull_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_kernel_import_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_kernel_refresh_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
+int job_image_sweep_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_doctor_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 
 /* Sends {"event":{"stage","state",...}}; -ECANCELED when the daemon is gone. total 0: unknown. */
 int job_report(const char *stage, const char *state, uint64_t done, uint64_t total, uint64_t elapsed_ms);
 /* The same of one of several things that go on at once within a stage. */
 int job_report_part(const char *stage, const char *part, uint64_t done, uint64_t total);
+/* The same with state "warning" and the text as detail: what the user should know although it is no failure. */
+int job_warn(const char *stage, const char *text);
 
 /*
  * Once the answer is sent, removes this folder: the client need not wait for hundreds of MiB to be given back. The next

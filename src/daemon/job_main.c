@@ -45,6 +45,15 @@ int job_report_part(const char *stage, const char *part, uint64_t done, uint64_t
         return rpc_send(job_sock, message, NULL, 0, &err) < 0 ? -ECANCELED : 0;
 }
 
+int job_warn(const char *stage, const char *text)
+{
+        json_auto_t *message =
+                json_pack("{s:{s:s, s:s, s:s}}", "event", "stage", stage, "state", "warning", "detail", text);
+        struct err err = { 0 };
+
+        return rpc_send(job_sock, message, NULL, 0, &err) < 0 ? -ECANCELED : 0;
+}
+
 int job_main(int sock, const struct rpc_binding *bindings)
 {
         struct rpc_call call = { 0 };

@@ -53,6 +53,19 @@ static const struct rpc_field kernel_params[] = {
         RPC_END,
 };
 
+static const struct rpc_field sweep_params[] = {
+        RPC_FIELD(struct job_sweep_params, images_folder, "where images are", .required = true),
+        RPC_FIELD(struct job_sweep_params, kernels_folder, "where kernels are", .required = true),
+        RPC_FIELD(struct job_sweep_params, cache_folder, "where downloads are", .required = true),
+        RPC_END,
+};
+
+const struct rpc_method job_image_sweep = {
+        .name = "job.image.sweep",
+        .doc = "Remove what killed imports and pulls have left, of images and of kernels.",
+        .params_size = sizeof(struct job_sweep_params),
+        .params = sweep_params,
+};
 const struct rpc_method job_image_pull = {
         .name = "job.image.pull",
         .doc = "Make an image of the catalog.",
@@ -248,4 +261,16 @@ int job_kernel_refresh_run(struct rpc_call *call, const void *params, json_t **r
         (void) call;
         (void) ret_result;
         return kernel_refresh_agent(p->kernels_folder, p->kernel, p->agent_path, err);
+}
+
+int job_image_sweep_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)
+{
+        const struct job_sweep_params *p = params;
+
+        (void) call;
+        (void) ret_result;
+        (void) err;
+        kernel_sweep(p->kernels_folder, p->cache_folder);
+        image_sweep(p->images_folder, p->cache_folder);
+        return 0;
 }

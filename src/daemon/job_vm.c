@@ -4,6 +4,7 @@
 #include "base/scoped.h"
 #include "daemon/job.h"
 #include "vm/vm_clean.h"
+#include "vm/vm_grow.h"
 #include "vm/vm_ledger.h"
 #include "vm/vm_network.h"
 #include "vm/vm_start.h"
@@ -73,7 +74,13 @@ static void step_ended(void *userdata, const char *step, uint64_t elapsed_ms)
         (void) job_report(step, "end", 0, 0, elapsed_ms);
 }
 
-static const struct vm_step_watch watch = { .begun = step_begun, .ended = step_ended };
+static void step_warned(void *userdata, const char *step, const char *text)
+{
+        (void) userdata;
+        (void) job_warn(step, text);
+}
+
+static const struct vm_step_watch watch = { .begun = step_begun, .ended = step_ended, .warned = step_warned };
 
 static json_t *started_result(const struct vm_started *started)
 {
@@ -133,6 +140,17 @@ int job_vm_create_run(struct rpc_call *call, const void *params, json_t **ret_re
         return 0;
 }
 
+/* A failed clean leaves its ledger; a start would write over it. */
+static int clean_leftovers(const struct vm_spec *spec, struct err *err)
+{
+        struct vm_ledger ledger;
+        struct err unreadable = { 0 };
+
+        if (vm_ledger_read(spec->folder, &ledger, &unreadable) == 0 && ledger.phase == VM_PHASE_NONE)
+                return 0;
+        return vm_clean(spec, err);
+}
+
 int job_vm_start_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)
 {
         const struct job_vm_params *p = params;
@@ -144,7 +162,11 @@ int job_vm_start_run(struct rpc_call *call, const void *params, json_t **ret_res
         if (lock < 0)
                 return lock;
         spec = spec_of(call, p);
-        r = vm_start(&spec, false, &watch, &started, err);
+        r = clean_leftovers(&spec, err);
+        if (r == 0)
+                r = vm_grow_work_disk(&spec, err);
+        if (r == 0)
+                r = vm_start(&spec, false, &watch, &started, err);
         if (r < 0)
                 return r;
         *ret_result = started_result(&started);
@@ -175,6 +197,7 @@ int job_vm_clean_run(struct rpc_call *call, const void *params, json_t **ret_res
 {
         const struct job_vm_params *p = params;
         scoped_close int lock = FD_NONE;
+        scoped_free char *gone = vm_path_gone(p->spec.folder);
         int r = file_make_folders(p->spec.folder, 0700,
                                   err); /* it may be gone already; the lock wants a place */
 
@@ -189,6 +212,6 @@ int job_vm_clean_run(struct rpc_call *call, const void *params, json_t **ret_res
                 return vm_clean(&p->spec, err);
         r = vm_retire(&p->spec, err);
         if (r == 0)
-                job_remove_afterwards(p->spec.folder);
+                job_remove_afterwards(gone);
         return r;
 }

@@ -57,13 +57,15 @@ struct store_vm {
         char *boot_id;         /* of the running guest */
         char *last_error;
         char *workspace; /* JSON: guest_path, host_path, head; "" for none (workspace_json, migration 3) */
+        char *labels;    /* JSON: an object of strings; "{}" for none */
+        char *pending;   /* what was set and waits for the next start: "vcpu memory"; "" for nothing */
         uint64_t created_ns, updated_ns, touched_ns;
 };
 void store_vm_done(struct store_vm *vm);
 
 /* EEXIST "a vm named 'x' exists" or when the address is taken. */
 int store_vm_insert(struct store *store, const struct store_vm *vm, struct err *err);
-/* Every column but id, name, created_ns. ENOENT. updated_ns is set to now. */
+/* Every column but id and created_ns. ENOENT, EEXIST as store_vm_insert(). updated_ns is set to now. */
 int store_vm_update(struct store *store, const struct store_vm *vm, struct err *err);
 int store_vm_delete(struct store *store, const char *id, struct err *err); /* ENOENT */
 /*

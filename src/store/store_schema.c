@@ -46,6 +46,9 @@ const struct store_migration store_migrations[] = {
           "ALTER TABLE vms ADD COLUMN disk_iops INTEGER NOT NULL DEFAULT 0;"
           "ALTER TABLE vms ADD COLUMN disk_bandwidth INTEGER NOT NULL DEFAULT 0;"
           "ALTER TABLE vms ADD COLUMN net_bandwidth INTEGER NOT NULL DEFAULT 0;"                            },
+        { 5, "vms_labels",
+         "ALTER TABLE vms ADD COLUMN labels_json TEXT NOT NULL DEFAULT '{}';"
+          "ALTER TABLE vms ADD COLUMN pending TEXT NOT NULL DEFAULT '';"                                    },
 };
 const size_t store_n_migrations = sizeof(store_migrations) / sizeof(store_migrations[0]);
 

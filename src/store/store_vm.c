@@ -16,17 +16,18 @@
         "id, name, state, image, kernel, vcpu, memory_mib, disk_bytes, nat, address, vmm, boot_id, " \
         "last_error,"                                                                                \
         " workspace_json, created_at, updated_at, touched_at, peers, tap,"                           \
-        " disk_iops, disk_bandwidth, net_bandwidth"
+        " disk_iops, disk_bandwidth, net_bandwidth, labels_json, pending"
 
 static const char *const queries[] = {
         [QUERY_VM_INSERT] = "INSERT INTO vms (" COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,"
                             " NULLIF(?10, ''), ?11, ?12, ?13, ?14, ?15, ?16, ?17,"
-                            " ?18, ?19, ?20, ?21, ?22)",
+                            " ?18, ?19, ?20, ?21, ?22, ?23, ?24)",
         [QUERY_VM_UPDATE] =
                 "UPDATE vms SET state = ?3, image = ?4, kernel = ?5, vcpu = ?6, memory_mib = ?7,"
                 " disk_bytes = ?8, nat = ?9, address = NULLIF(?10, ''), vmm = ?11, boot_id = ?12,"
                 " last_error = ?13, workspace_json = ?14, updated_at = ?16, touched_at = ?17,"
-                " peers = ?18, tap = ?19, disk_iops = ?20, disk_bandwidth = ?21, net_bandwidth = ?22"
+                " peers = ?18, tap = ?19, disk_iops = ?20, disk_bandwidth = ?21, net_bandwidth = ?22,"
+                " name = ?2, labels_json = ?23, pending = ?24"
                 " WHERE id = ?1",
         [QUERY_VM_DELETE] = "DELETE FROM vms WHERE id = ?1",
         [QUERY_VM_BY_NAME] = "SELECT " COLUMNS " FROM vms WHERE name = ?1",
@@ -48,8 +49,9 @@ const char *vm_state_name(enum vm_state state)
 
 void store_vm_done(struct store_vm *vm)
 {
-        char **texts[] = { &vm->id,  &vm->name,    &vm->image,      &vm->kernel,    &vm->address,
-                           &vm->vmm, &vm->boot_id, &vm->last_error, &vm->workspace, &vm->tap };
+        char **texts[] = { &vm->id,        &vm->name, &vm->image,   &vm->kernel,
+                           &vm->address,   &vm->vmm,  &vm->boot_id, &vm->last_error,
+                           &vm->workspace, &vm->tap,  &vm->labels,  &vm->pending };
 
         for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
                 free(*texts[i]);
@@ -111,6 +113,8 @@ static void bind_vm(sqlite3_stmt *statement, const struct store_vm *vm)
         bind_number(statement, 20, vm->disk_iops);
         bind_number(statement, 21, vm->disk_bandwidth);
         bind_number(statement, 22, vm->net_bandwidth);
+        bind_text(statement, 23, vm->labels ? vm->labels : "{}");
+        bind_text(statement, 24, vm->pending ? vm->pending : "");
 }
 
 /* place counts from 1 as in bind_vm(); SQLite counts columns from 0. */
@@ -169,6 +173,8 @@ static int vm_of(sqlite3_stmt *row, struct store_vm *ret_vm, struct err *err)
                 .disk_iops = number_of(row, 20),
                 .disk_bandwidth = number_of(row, 21),
                 .net_bandwidth = number_of(row, 22),
+                .labels = text_of(row, 23),
+                .pending = text_of(row, 24),
         };
         return 0;
 }

@@ -24,11 +24,11 @@ static const struct cli_command *command_of(const char *words)
 
 static void the_commands_and_their_order_are_pinned(void **state)
 {
-        static const char *const top[] = { "vm", "ps",     "image",  "registry", "kernel",
-                                           "df", "daemon", "doctor", "version",  "completion" };
-        static const char *const vm[] = { "run",  "create",       "start",   "stop", "restart",
-                                          "kill", "delete",       "list",    "show", "exec",
-                                          "cp",   "port-forward", "session", "ssh",  "logs" };
+        static const char *const top[] = { "vm", "ps",     "operations", "image",   "registry",  "kernel",
+                                           "df", "daemon", "doctor",     "version", "completion" };
+        static const char *const vm[] = { "run",    "create",       "start",   "stop", "restart", "kill",
+                                          "delete", "set",          "prune",   "list", "show",    "exec",
+                                          "cp",     "port-forward", "session", "ssh",  "logs" };
         const struct cli_command *c = NULL;
 
         (void) state;

@@ -293,17 +293,17 @@ static void inspection_classifies_and_changes_nothing(void **state)
                 enum store_schema schema;
                 const char *line;
         } cases[] = {
-                {NULL,                                                                             STORE_MIGRATIONS_NEEDED,
-                 "migrations needed: pending [1, 2, 3, 4] (binary will apply on first Open)"                                                                  },
-                { "CREATE TABLE unrelated (x)",                                                    STORE_MIGRATIONS_NEEDED,
-                 "migrations needed: pending [1, 2, 3, 4] (binary will apply on first Open)"                                                                  },
+                {NULL,                                                                  STORE_MIGRATIONS_NEEDED,
+                 "migrations needed: pending [1, 2, 3, 4, 5] (binary will apply on first Open)"                                                    },
+                { "CREATE TABLE unrelated (x)",                                         STORE_MIGRATIONS_NEEDED,
+                 "migrations needed: pending [1, 2, 3, 4, 5] (binary will apply on first Open)"                                                    },
                 { "CREATE TABLE schema_migrations (id INTEGER PRIMARY KEY, name TEXT, applied_at TEXT);"
-                  "INSERT INTO schema_migrations VALUES (2, 'b', '')",            STORE_MIGRATIONS_NEEDED,
-                 "migrations needed: pending [1, 3, 4] (binary will apply on first Open)"                                                                     },
-                { "INSERT INTO schema_migrations VALUES (1, 'a', ''), (3, 'c', ''), (4, 'd', '')",
-                 STORE_COMPATIBLE,                                                                                          "compatible: 4 migrations applied"},
-                { "INSERT INTO schema_migrations VALUES (99, 'future', '')",                       STORE_INCOMPATIBLE,
-                 "incompatible: unknown [99] (the database belongs to a newer banger)"                                                                        },
+                  "INSERT INTO schema_migrations VALUES (2, 'b', '')", STORE_MIGRATIONS_NEEDED,
+                 "migrations needed: pending [1, 3, 4, 5] (binary will apply on first Open)"                                                       },
+                { "INSERT INTO schema_migrations VALUES (1, 'a', ''), (3, 'c', ''), (4, 'd', ''), (5, 'e', "
+                  "'')",                                               STORE_COMPATIBLE,        "compatible: 5 migrations applied"},
+                { "INSERT INTO schema_migrations VALUES (99, 'future', '')",            STORE_INCOMPATIBLE,
+                 "incompatible: unknown [99] (the database belongs to a newer banger)"                                                             },
         };
         struct fixture *f = *state;
 
@@ -372,7 +372,7 @@ static void two_openers_apply_each_migration_once(void **state)
                 assert_true(wait(&status) > 0);
                 assert_int_equal(status, 0);
         }
-        assert_int_equal(count(f->path, "SELECT count(*) FROM schema_migrations"), 4);
+        assert_int_equal(count(f->path, "SELECT count(*) FROM schema_migrations"), 5);
 }
 
 static void die(sqlite3_context *context, int n, sqlite3_value **values)

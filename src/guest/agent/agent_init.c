@@ -157,6 +157,8 @@ static int mount_all_disks(struct boot *boot, struct err *err)
         r = receive_config(boot, err);
         if (r < 0)
                 return r;
+        if (*json_text(boot->config, "op_id")) /* the one that all logs of the host have, too */
+                agent_say("started by %s", json_text(boot->config, "op_id"));
         apply_clock(boot->config);
         agent_image_set(json_object_get(boot->config, "image"));
         return agent_mount_disks(boot->config, err);

@@ -9,6 +9,7 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "guest/client/guest_client.h"
 #include "guest/client/guest_internal.h"
 
@@ -143,6 +144,8 @@ static char *config_dump(const struct guest_config *config)
         set_text(json, "address", config->address);
         set_text(json, "gateway", config->gateway);
         set_text(json, "dns", config->dns);
+        if (*log_op_id())
+                set_text(json, "op_id", log_op_id());
         set_text(json, "git_name", config->git_name);
         set_text(json, "git_email", config->git_email);
         set_text(json, "root_device", config->root_device);

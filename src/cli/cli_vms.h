@@ -1,0 +1,22 @@
+/* Commands about several VMs: what is meant by the words given, the same asked for each, what came of it told in order. */
+#pragma once
+
+#include "cli/cli_call.h"
+
+/* All VMs, owned by the caller; brief: without what only few ask for (labels, times, paths). */
+int vms_fetch(struct cli *cli, bool brief, json_t **ret_vms, struct err *err);
+/* The VM a reference means: its name, else its id, else the one id that begins with it. NULL with the reason in *err. */
+const json_t *vms_resolve(const json_t *vms, const char *reference, struct err *err);
+/* wanted: "key" or "key=value"; "" fits every VM. */
+bool vms_has_label(const json_t *vm, const char *wanted);
+/*
+ * Calls method, which takes a "vm" and args->params, for each operand: all references against one snapshot of the list, the
+ * same VM once, the valid ones done even when others are not; then the exit status is 1.
+ */
+int vms_do_each(struct cli *cli, const struct cli_args *args, const struct rpc_method *method,
+                struct err *err);
+/*
+ * Names of those done on standard output, in the order they were first given, failures on standard error. Releases
+ * them. Returns how many failed.
+ */
+size_t vms_report(struct cli_one *ones, size_t n_ones);
