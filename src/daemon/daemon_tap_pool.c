@@ -21,19 +21,20 @@
 /* Taps of a former daemon beyond these stay as they are until the next one. */
 #define LEFT_MAX 256
 
+/* One request of a batch. */
+struct making {
+        struct daemon *daemon;
+        char name[DAEMON_TAP_NAME_MAX];
+};
+
 struct daemon_tap_pool {
+        struct making batch[BATCH_MAX]; /* the first n_asked are in use while n_open is not 0 */
         struct daemon_tap ready[READY_MAX];
         unsigned n_ready;
         char left[LEFT_MAX][DAEMON_TAP_NAME_MAX]; /* made by a former daemon, not taken up yet */
         unsigned n_left;
         unsigned next_index;
         unsigned n_asked, n_open, n_failed; /* of the batch in progress; n_open 0: there is none */
-};
-
-/* One request of a batch. */
-struct making {
-        struct daemon *daemon;
-        char name[DAEMON_TAP_NAME_MAX];
 };
 
 static int index_of(const char *name, unsigned *ret_index)
@@ -163,7 +164,6 @@ static void made(void *userdata, struct rpc_reply *reply, const struct err *err)
                 tap->fd = reply->fds[0];
                 reply->n_fds = 0;
         }
-        free(making);
         if (--pool->n_open == 0)
                 batch_ended(daemon);
 }
@@ -174,17 +174,13 @@ static int ask_for(struct daemon *daemon, const char *name, struct err *err)
                 .name = name,
                 .network = {daemon->config.bridge, daemon->config.bridge_ip, daemon->config.prefix},
         };
-        struct making *making = xcalloc(1, sizeof(*making));
+        struct making *making = &daemon->tap_pool->batch[daemon->tap_pool->n_asked];
         struct priv_request request;
         int r = priv_request_create_tap(&wish, &request, err);
 
         making->daemon = daemon;
         (void) snprintf(making->name, sizeof(making->name), "%s", name);
-        if (r == 0)
-                r = daemon_helper_ask(daemon, &request, made, making, err);
-        if (r < 0)
-                free(making);
-        return r;
+        return r == 0 ? daemon_helper_ask(daemon, &request, made, making, err) : r;
 }
 
 static void removed(void *userdata, struct rpc_reply *reply, const struct err *err)
