@@ -15,8 +15,12 @@
 #include "image/oci/oci_whiteout.h"
 #include "unit.h"
 
-#define DIGEST   "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-#define TOO_LONG DIGEST "0"
+#define HEX16     "0123456789abcdef"
+#define HEX48     HEX16 HEX16 HEX16
+#define HEX       HEX48 HEX16
+#define DIGEST    "sha256:" HEX
+#define TOO_LONG  DIGEST "0"
+#define TOO_SHORT "sha256:" HEX48 "0123456789abcde"
 
 static void whiteouts_are_read_from_names(void **state)
 {
