@@ -246,8 +246,8 @@ class Torture:
         return state
 
     def check_host(self, state):
-        """Once more a little later when it differs: an exit takes the kernel a moment."""
-        for pause in (0, 0.2, 1.0):
+        """Again a little later when it differs: an exit takes the kernel a moment, filling the pool of taps a few requests."""
+        for pause in (0, 0.2, 0.5, 1.0, 3.0):
             time.sleep(pause)
             found = difference(self.baseline[state], self.host.snapshot())
             if not found:

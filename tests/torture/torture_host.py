@@ -25,15 +25,15 @@ class Host:
         """What the store holds of VMs, read as any reader may."""
         db = sqlite3.connect(f"file:{self.it.state}/banger.db?mode=ro", uri=True, timeout=10)
         try:
-            return db.execute(f"SELECT id, address, state, {ROW} FROM vms ORDER BY name").fetchall()
+            return db.execute(f"SELECT id, address, tap, {ROW} FROM vms ORDER BY name").fetchall()
         finally:
             db.close()
 
     def _names(self):
         """[(what to look for, what to say instead)] of the VMs that there are."""
         names = []
-        for vm_id, address, _, name, *_ in self.rows():
-            names += [(vm_id, f"<id of {name}>"), ("tap-fc-" + vm_id[:8], f"<tap of {name}>")]
+        for vm_id, address, tap, name, *_ in self.rows():
+            names += [(vm_id, f"<id of {name}>"), (tap or "tap-fc-" + vm_id[:8], f"<tap of {name}>")]
             if address:
                 numbers = [int(part) for part in address.split(".")]
                 mac = "06:00:" + ":".join(f"{n:02x}" for n in numbers)
@@ -114,7 +114,8 @@ class Host:
             said = []
             for line in lines:
                 for what, instead in names:
-                    line = line.replace(what, instead)
+                    line = re.sub(rf"(?<![\w.]){re.escape(what)}(?![\w])", instead, line)
+                line = re.sub(r"tap-pool-\d+", "<spare tap>", line)  # which of them is whose does not matter
                 said.append(line.replace(str(self.it.root), "<root>"))
             kinds[kind] = sorted(said)
         return kinds
