@@ -105,7 +105,7 @@ static int accept_one(int fd, int listener)
                 (void) close(listener);
                 hand_over(hand, sock);
         }
-        return pid < 0 ? 0 : say(fd, json_pack("{s:i}", "accept", (int) port));
+        return pid < 0 ? 0 : say(fd, json_pack("{s:I}", "accept", (json_int_t) port));
 }
 
 static int serve_listener(int fd, int listener)
