@@ -322,7 +322,7 @@ static int pack_symlink(struct tar_pack *packing, int at, const char *name, cons
                                  .path = path, .link = link, .st = st, .type = '2', .xattrs_fd = FD_NONE });
 }
 
-static int pack(struct tar_pack *packing, int at, const char *name, const char *path, unsigned depth);
+static int pack_entry(struct tar_pack *packing, int at, const char *name, const char *path, unsigned depth);
 
 static int pack_members(struct tar_pack *packing, DIR *folder, const char *path, unsigned depth)
 {
@@ -335,7 +335,7 @@ static int pack_members(struct tar_pack *packing, DIR *folder, const char *path,
                 if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
                         continue;
                 below = xasprintf("%s/%s", path, entry->d_name);
-                r = pack(packing, dirfd(folder), entry->d_name, below, depth + 1);
+                r = pack_entry(packing, dirfd(folder), entry->d_name, below, depth + 1);
         }
         return r;
 }
@@ -389,7 +389,7 @@ static int pack_kind(struct tar_pack *packing, int at, const char *name, const c
 }
 
 /* Recursion is bounded by DEPTH_MAX. The deepest path that failed is the one to name. */
-static int pack(struct tar_pack *packing, int at, const char *name, const char *path, unsigned depth)
+static int pack_entry(struct tar_pack *packing, int at, const char *name, const char *path, unsigned depth)
 {
         int r = pack_kind(packing, at, name, path, depth);
 
@@ -419,34 +419,34 @@ static int pack_failed(struct tar_pack *packing, int r, const char *path, struct
         return err_errno(err, OP_TAR, "pack '%.300s%.300s'", path, below);
 }
 
-int tar_pack_path(struct tar_pack *pack_, const char *path, struct err *err)
+int tar_pack_path(struct tar_pack *pack, const char *path, struct err *err)
 {
         scoped_free char *name = archive_name(path);
         scoped_free char *real = NULL;
         size_t n = strlen(path);
         int r;
 
-        pack_->failed_path[0] = '\0';
+        pack->failed_path[0] = '\0';
         if (strcmp(name, "..") == 0)
                 return err_set(err, EINVAL, OP_TAR, "'%.300s' has no name to be packed under; try '%.300s/.'",
                                path, path);
         /* "link/" is what it leads to (path_resolution(7)) */
-        if (pack_->follow || (n > 1 && path[n - 1] == '/')) {
+        if (pack->follow || (n > 1 && path[n - 1] == '/')) {
                 real = realpath(path, NULL);
                 if (!real)
                         return err_errno(err, OP_TAR, "pack '%.300s'", path);
         }
-        r = pack(pack_, AT_FDCWD, real ? real : path, name, 0);
-        return r < 0 ? pack_failed(pack_, r, path, err) : 0;
+        r = pack_entry(pack, AT_FDCWD, real ? real : path, name, 0);
+        return r < 0 ? pack_failed(pack, r, path, err) : 0;
 }
 
-int tar_pack_end(struct tar_pack *pack_, struct err *err)
+int tar_pack_end(struct tar_pack *pack, struct err *err)
 {
         static const uint8_t end[TAR_BLOCK * 2];
-        int r = packing_write(pack_, end, sizeof(end));
+        int r = packing_write(pack, end, sizeof(end));
 
         if (r == 0)
-                r = packing_flush(pack_);
+                r = packing_flush(pack);
         if (r < 0) {
                 errno = -r;
                 return err_errno(err, OP_TAR, "end the tar stream");
@@ -454,13 +454,13 @@ int tar_pack_end(struct tar_pack *pack_, struct err *err)
         return 0;
 }
 
-void tar_pack_done(struct tar_pack *pack_)
+void tar_pack_done(struct tar_pack *pack)
 {
-        for (size_t i = 0; i < pack_->n_links; i++)
-                free(pack_->links[i].path);
-        free(pack_->links);
-        pack_->links = NULL;
-        pack_->n_links = pack_->links_capacity = 0;
+        for (size_t i = 0; i < pack->n_links; i++)
+                free(pack->links[i].path);
+        free(pack->links);
+        pack->links = NULL;
+        pack->n_links = pack->links_capacity = 0;
 }
 
 static void measure(int at, const char *name, unsigned depth, uint64_t *n_bytes)

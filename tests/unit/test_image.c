@@ -300,7 +300,8 @@ static void check_pulls(const char *folder)
                         .images_folder = images,
                         .cache_folder = folder,
                         .size = UINT64_C(64) << 20,
-                        .progress = {cancel_in_write, (void *) (uintptr_t) cases[i].cancel_at}
+                        .progress = {.report = cancel_in_write,
+                                     .userdata = (void *) (uintptr_t) cases[i].cancel_at}
                 };
                 struct image image = { 0 };
                 struct err err = { 0 };

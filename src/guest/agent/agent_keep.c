@@ -452,7 +452,7 @@ json_t *agent_sessions(void)
                         n++;
         if (folder)
                 (void) closedir(folder);
-        qsort(found, n, sizeof(found[0]), by_start);
+        qsort(found, n, sizeof(void *), by_start);
         for (size_t i = 0; i < n; i++)
                 (void) json_array_append_new(list, found[i]);
         return json_pack("{s:o}", "sessions", list);

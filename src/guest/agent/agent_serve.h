@@ -25,7 +25,7 @@ void agent_refuse(int fd, const struct err *err);
 /* The requests. Each takes the decoded request; its error becomes an ERROR frame. */
 
 /* Runs the command and sends all of its frames, EXIT included. */
-int agent_exec(int fd, const struct guest_request *request, void (*on_started)(void *), void *context,
+int agent_exec(int fd, const struct guest_request *asked, void (*on_started)(void *), void *context,
                struct err *err);
 int agent_tar_in(int fd, const char *folder, struct err *err);
 int agent_tar_out(int fd, const char *path, struct err *err);

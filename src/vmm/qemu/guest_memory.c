@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -43,10 +44,10 @@ static int enter_namespaces(void)
 static int make_file(uint64_t mib)
 {
         scoped_close int fs = fsopen("tmpfs", FSOPEN_CLOEXEC), mount = FD_NONE, file = FD_NONE;
+        uint64_t whole_mib = (mib + HUGE_MIB - 1) / HUGE_MIB * HUGE_MIB;
         char size[32];
 
-        (void) snprintf(size, sizeof(size), "%lluM",
-                        (unsigned long long) ((mib + HUGE_MIB - 1) / HUGE_MIB * HUGE_MIB));
+        (void) snprintf(size, sizeof(size), "%" PRIu64 "M", whole_mib);
         if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "huge", "always", 0) < 0 ||
             fsconfig(fs, FSCONFIG_SET_STRING, "size", size, 0) < 0 ||
             fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
