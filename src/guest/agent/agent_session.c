@@ -360,6 +360,32 @@ static int send_exit(struct exec_session *session)
         return r;
 }
 
+/*
+ * What a handler of SIGHUP still says is heard by nobody, but it must not die of saying it: a shell names the signal that
+ * ended its child before it runs its trap, and would get SIGPIPE.
+ */
+static void let_handlers_end(struct exec_session *session)
+{
+        uint64_t deadline_ms = clock_monotonic_ms() + GRACE_MS;
+        char waste[4096];
+
+        while (!session->exited && !session->terminal && clock_left_ms(deadline_ms) > 0) {
+                struct pollfd p[] = {
+                        {.fd = session->out[0].fd,  .events = POLLIN},
+                        { .fd = session->out[1].fd, .events = POLLIN},
+                        { .fd = session->pidfd,     .events = POLLIN},
+                };
+
+                if (poll(p, 3, clock_left_ms(deadline_ms)) < 0 && errno != EINTR)
+                        return;
+                for (int i = 0; i < 2; i++)
+                        if (p[i].revents != 0 && read(p[i].fd, waste, sizeof(waste)) == 0)
+                                close_fd(&session->out[i].fd);
+                if (p[2].revents != 0)
+                        return;
+        }
+}
+
 int exec_session_run(struct exec_session *session, uint64_t timeout_ms)
 {
         int r = 0;
@@ -369,6 +395,7 @@ int exec_session_run(struct exec_session *session, uint64_t timeout_ms)
                 r = session_step(session);
         if (r < 0) {
                 hang_up(session);
+                let_handlers_end(session);
                 return r;
         }
         return send_exit(session);
