@@ -70,9 +70,17 @@ class Connection(http.client.HTTPConnection):
         self.path = str(path)
 
     def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
+        deadline = time.monotonic() + WAIT_S
+        while True:  # between bind(2) and listen(2) the name is there and refuses
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.settimeout(self.timeout)
+            try:
+                return self.sock.connect(self.path)
+            except ConnectionRefusedError:
+                self.sock.close()
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
 
 
 def until(what, condition):
