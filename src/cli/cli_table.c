@@ -346,7 +346,8 @@ const struct cli_command cli_commands[] = {
         { .words = "image pull",
          .doc = "Get an image: of the catalog, of a registry, or from a folder or archive",
          .details =
-                  "A name that the catalog does not have is an image of a registry, as docker takes it. One that "
+                  "A name that the catalog does not have is an image of a registry, as docker takes it. One "
+                  "that "
                   "is here "
                   "is asked\nabout and left as it is when it has not changed. oci:DIR, oci-archive:FILE and "
                   "docker-archive:FILE\n(docker save, podman save) are images that were never pushed.", .examples = "banger image pull debian-bookworm\nbanger image pull alpine:3.20\n"
