@@ -1,14 +1,19 @@
 /* banger-qemu without a guest: command line, kernel command line, QEMU's arguments, QMP, the console, the requests. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/scoped.h"
 #include "base/text.h"
 #include "unit.h"
+#include "vmm/qemu/guest_memory.h"
 #include "vmm/qemu/host_tsc.h"
 #include "vmm/qemu/kernel_cmdline.h"
 #include "vmm/qemu/kvm_probe.h"
@@ -411,9 +416,42 @@ static void devices_become_arguments(void **state)
         assert_true(has(&command, "-chardev", "socket,id=vsock,fd=41"));
         assert_true(has(&command, "-device", "virtio-rng-device,rng=rng"));
         assert_false(has(&command, "-accel", "kvm"));
+        assert_true(has(&command, "-object", "memory-backend-memfd,id=mem,size=128M,share=on"));
+        qemu_command_done(&command);
+        setup.memory_fd = 42;
+        qemu_command_build(&instance.config, &setup, &command);
+        assert_true(has(&command, "-object",
+                        "memory-backend-file,id=mem,size=128M,share=on,align=2M,mem-path=/proc/self/fd/42"));
         qemu_command_done(&command);
         instance.config.has_vsock = false;
         vm_instance_done(&instance);
+}
+
+static void guest_memory_is_a_tmpfs_of_its_own(void **state)
+{
+        scoped_close int fd = guest_memory_open(65), other = FD_NONE; /* no multiple of 2 MiB */
+        struct statfs fs, other_fs;
+        struct stat st;
+        uint8_t *bytes;
+
+        (void) state;
+        if (fd < 0) {
+                print_message("# no namespaces of users here (%s)\n", strerror(-fd));
+                skip();
+        }
+        other = guest_memory_open(1);
+        assert_int_equal(fstat(fd, &st), 0);
+        assert_int_equal(st.st_size, 65 << 20);
+        assert_int_equal(st.st_nlink, 0);
+        assert_int_equal(fstatfs(fd, &fs), 0);
+        assert_int_equal(fs.f_type, TMPFS_MAGIC);
+        assert_int_equal(fstatfs(other, &other_fs), 0);
+        assert_memory_not_equal(&fs.f_fsid, &other_fs.f_fsid, sizeof(fs.f_fsid));
+        bytes = mmap(NULL, 65 << 20, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        assert_ptr_not_equal(bytes, MAP_FAILED);
+        bytes[0] = bytes[(65 << 20) - 1] = 1; /* the last page fits */
+        assert_int_equal(munmap(bytes, 65 << 20), 0);
+        assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* who made it is gone */
 }
 
 static void limits_become_rates(void **state)
@@ -474,6 +512,7 @@ int main(void)
                 cmocka_unit_test(the_thirteenth_disk_is_refused),
                 cmocka_unit_test(mmds_data_is_merged_and_limited),
                 cmocka_unit_test(devices_become_arguments),
+                cmocka_unit_test(guest_memory_is_a_tmpfs_of_its_own),
                 cmocka_unit_test(limits_become_rates),
                 cmocka_unit_test(the_tsc_has_a_rate),
                 cmocka_unit_test(the_probe_guest_runs),
