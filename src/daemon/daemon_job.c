@@ -49,7 +49,7 @@ struct daemon_work {
         json_t *last_event; /* for those who join */
         json_t *answer;     /* the final message, once it came */
         bool cancelled;     /* by all of them */
-        unsigned n_deaths;  /* of its process, without an end */
+        unsigned n_deaths;  /* of its process, before it was through */
         bool told;          /* its end: what the process still does is nobody's business but its key's */
 };
 
@@ -129,6 +129,24 @@ static void tell_end(struct daemon_job *owned_job, const json_t *result, const s
                 end(userdata, &(struct daemon_job_end){ .result = result, .err = err });
 }
 
+/* A clean removes a folder after its answer (job_remove_afterwards()); the others are through with it. */
+static bool works_after_answer(const struct daemon_work *work)
+{
+        return strcmp(work->method, "job.vm.clean") == 0;
+}
+
+/* Its end was told, so nobody hears that what it still had to do came to nothing. */
+static void warn_unfinished(const struct daemon_work *work, int status)
+{
+        struct err err = { 0 };
+
+        if (!works_after_answer(work) || (json_flag(work->answer, "ok") && !WIFSIGNALED(status)))
+                return;
+        explain(work, status, &err);
+        log_warn("a removed vm's folder stays on the disk; the next start of bangerd removes it",
+                 "{s:s, s:s, s:s}", "op_id", work->op_id, "key", work->key, "error", err.message);
+}
+
 /* Once: nobody waits for the work when it returns. */
 static void tell_all(struct daemon_work *work, int status)
 {
@@ -138,8 +156,10 @@ static void tell_all(struct daemon_work *work, int status)
         json_auto_t *result = NULL;
         struct err err = { 0 };
 
-        if (work->told)
+        if (work->told) {
+                warn_unfinished(work, status);
                 return;
+        }
         work->told = true;
         if (!work->cancelled && json_flag(work->answer, "ok"))
                 result = json_incref(json_object_get(work->answer, "result"));
@@ -236,6 +256,8 @@ static bool begin_again(struct daemon_work *work, int status)
 {
         if (work->cancelled || !WIFSIGNALED(status) || !is_idempotent(work) || ++work->n_deaths == DEATHS_MAX)
                 return false;
+        if (work->told && !works_after_answer(work))
+                return false;
         log_warn("a job was killed; it begins again", "{s:s, s:s, s:s, s:i}", "op_id", work->op_id, "method",
                  work->method, "key", work->key, "signal", WTERMSIG(status));
         work->child_source = sd_event_source_disable_unref(work->child_source);
@@ -244,8 +266,9 @@ static bool begin_again(struct daemon_work *work, int status)
         (void) close(take_fd(&work->sock));
         rpc_reader_done(&work->reader);
         work->reader = (struct rpc_reader){ 0 };
-        json_decref(work->answer); /* it may have removed a folder after it (job_remove_afterwards()) */
+        json_decref(work->answer); /* of a clean that had more to do */
         work->answer = NULL;
+        work->pid = 0; /* reaped: the number may be another's, which a start that fails must not kill */
         start_or_fail(work);
         return true;
 }
@@ -258,11 +281,14 @@ static int on_process_end(sd_event_source *source, int fd, uint32_t events, void
         (void) source;
         (void) fd;
         (void) events;
+        /*
+         * Programs it started and did not wait for end with it; VMMs are in sessions of their own. Before it is reaped: from
+         * then on its number may be another group's.
+         */
+        (void) kill(-work->pid, SIGKILL);
         if (waitpid(work->pid, &status, WNOHANG) != work->pid)
                 return 0;
         take_messages(work); /* what it said before it ended */
-        /* Programs it started and did not wait for end with it; VMMs are in sessions of their own. */
-        (void) kill(-work->pid, SIGKILL);
         if (!begin_again(work, status))
                 finish(work, status);
         return 0;

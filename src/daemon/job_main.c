@@ -30,8 +30,8 @@ static void remove_folder(void)
         struct err err = { 0 };
 
         if (folder_to_remove && file_remove_tree(folder_to_remove, &err) < 0)
-                log_warn("removing a folder failed", "{s:s, s:s}", "folder", folder_to_remove, "error",
-                         err.message);
+                log_warn("removing a folder failed; the next start of bangerd tries again", "{s:s, s:s}",
+                         "folder", folder_to_remove, "error", err.message);
         free(folder_to_remove);
 }
 

@@ -1,10 +1,13 @@
 /*
  * Jobs of one name: one after another, or one for all who ask for the same. The processes are this program itself, run with
- * --job: it notes that it began, tells a stage, waits for a file, and answers.
+ * --job: it notes that it began, tells a stage, waits for a file, answers, and lives on while another file is there.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -41,8 +44,9 @@ static int be_the_job(const char *fd_text)
         json_auto_t *event = json_pack("{s:{s:s, s:s}}", "event", "stage", "working", "state", "begin");
         json_auto_t *answer = json_pack("{s:b, s:{s:i}}", "ok", 1, "result", "pid", (int) getpid());
         const char *folder;
-        scoped_free char *began = NULL, *go = NULL;
+        scoped_free char *began = NULL, *go = NULL, *stay = NULL;
         FILE *file;
+        int r;
 
         if (text_parse_u64(fd_text, INT_MAX, &sock) < 0 ||
             rpc_receive((int) sock, UINT64_MAX, &request, fds, &n_fds, &err) < 0)
@@ -50,6 +54,7 @@ static int be_the_job(const char *fd_text)
         folder = json_text(json_object_get(request, "params"), "folder");
         began = xasprintf("%s/began", folder);
         go = xasprintf("%s/go", folder);
+        stay = xasprintf("%s/stay", folder);
         file = fopen(began, "ae");
         if (!file)
                 return 1;
@@ -58,7 +63,10 @@ static int be_the_job(const char *fd_text)
         (void) rpc_send((int) sock, event, NULL, 0, &err);
         while (access(go, F_OK) != 0)
                 (void) usleep(1000);
-        return rpc_send((int) sock, answer, NULL, 0, &err) < 0;
+        r = rpc_send((int) sock, answer, NULL, 0, &err);
+        while (access(stay, F_OK) == 0)
+                (void) usleep(1000);
+        return r < 0;
 }
 
 static int make_scratch(void **state)
@@ -107,12 +115,12 @@ static void on_end(void *userdata, const struct daemon_job_end *end)
         listener->code = end->result ? 0 : end->err->code;
 }
 
-static struct daemon_job *ask(struct scratch *scratch, struct listener *listener, const char *name,
-                              bool may_share)
+static struct daemon_job *ask_for(struct scratch *scratch, const char *method, struct listener *listener,
+                                  const char *name, bool may_share)
 {
         const struct daemon_job_request request = {
                 .key = "image:x",
-                .method = "job.image.pull",
+                .method = method,
                 .owned_params = json_pack("{s:s, s:s}", "folder", scratch->folder, "name", name),
                 .may_share = may_share,
                 .op_id = "op-000000000000",
@@ -124,6 +132,12 @@ static struct daemon_job *ask(struct scratch *scratch, struct listener *listener
         return daemon_job_add(&scratch->daemon, &request);
 }
 
+static struct daemon_job *ask(struct scratch *scratch, struct listener *listener, const char *name,
+                              bool may_share)
+{
+        return ask_for(scratch, "job.image.pull", listener, name, may_share);
+}
+
 static void run_until(struct scratch *scratch, const unsigned *counter, unsigned wanted)
 {
         uint64_t deadline = clock_monotonic_ms() + WAIT_MS;
@@ -133,15 +147,38 @@ static void run_until(struct scratch *scratch, const unsigned *counter, unsigned
         assert_int_equal(*counter, wanted);
 }
 
-static void let_go(const struct scratch *scratch)
+static void put_file(const struct scratch *scratch, const char *name)
 {
-        scoped_free char *go = xasprintf("%s/go", scratch->folder);
+        scoped_free char *path = xasprintf("%s/%s", scratch->folder, name);
         struct err err = { 0 };
 
-        assert_int_equal(file_replace(go, "", 0, 0600, &err), 0);
+        assert_int_equal(file_replace(path, "", 0, 0600, &err), 0);
 }
 
-static unsigned n_begun(const struct scratch *scratch)
+static void take_file(const struct scratch *scratch, const char *name)
+{
+        scoped_free char *path = xasprintf("%s/%s", scratch->folder, name);
+
+        assert_int_equal(unlink(path), 0);
+}
+
+static void let_go(const struct scratch *scratch)
+{
+        put_file(scratch, "go");
+}
+
+/* The process of a work ends a little after its end was told. */
+static void run_until_idle(struct scratch *scratch)
+{
+        uint64_t deadline = clock_monotonic_ms() + WAIT_MS;
+
+        while (scratch->daemon.works && clock_monotonic_ms() < deadline)
+                (void) sd_event_run(scratch->daemon.event, 10000);
+        assert_null(scratch->daemon.works);
+}
+
+/* How many processes there were; *ret_last is the pid of the youngest. */
+static unsigned processes(const struct scratch *scratch, pid_t *ret_last)
 {
         scoped_free char *began = xasprintf("%s/began", scratch->folder), *text = NULL;
         struct err err = { 0 };
@@ -149,9 +186,25 @@ static unsigned n_begun(const struct scratch *scratch)
 
         if (file_read(began, 1000, &text, NULL, &err) < 0)
                 return 0;
-        for (const char *c = text; *c; c++)
-                n += *c == '\n';
+        for (const char *line = text, *end; (end = strchr(line, '\n')); line = end + 1, n++)
+                *ret_last = (pid_t) strtol(line, NULL, 10);
         return n;
+}
+
+static unsigned n_begun(const struct scratch *scratch)
+{
+        pid_t last;
+
+        return processes(scratch, &last);
+}
+
+static void kill_youngest(const struct scratch *scratch)
+{
+        pid_t pid = 0;
+
+        assert_true(processes(scratch, &pid) > 0);
+        assert_true(pid > 1);
+        assert_int_equal(kill(pid, SIGKILL), 0);
 }
 
 static void who_asks_for_the_same_shares_work_progress_and_end(void **state)
@@ -171,9 +224,7 @@ static void who_asks_for_the_same_shares_work_progress_and_end(void **state)
         assert_int_equal(first.n_ends + second.n_ends, 2);
         assert_int_equal(first.code | second.code | third.code, 0);
         assert_int_equal(n_begun(scratch), 1);
-        for (unsigned i = 0; scratch->daemon.works && i < 2000; i++) /* the process ends a little later */
-                (void) sd_event_run(scratch->daemon.event, 10000);
-        assert_null(scratch->daemon.works);
+        run_until_idle(scratch);
 }
 
 static void who_asks_for_something_else_of_this_name_waits(void **state)
@@ -250,6 +301,81 @@ static void one_that_waits_its_turn_can_leave(void **state)
         assert_int_equal(n_begun(scratch), 1);
 }
 
+/* The end was told, the process lives: who comes now is not told of what is over, and waits for the process. */
+static void who_comes_after_the_end_was_told_gets_work_of_its_own(void **state)
+{
+        struct scratch *scratch = *state;
+        struct listener first = { 0 }, second = { 0 };
+
+        put_file(scratch, "stay");
+        let_go(scratch);
+        (void) ask(scratch, &first, "x", true);
+        assert_true(daemon_job_find(&scratch->daemon, "image:x", "job.image.pull"));
+        run_until(scratch, &first.n_ends, 1);
+        assert_non_null(scratch->daemon.works);
+        assert_false(daemon_job_find(&scratch->daemon, "image:x", "job.image.pull"));
+        (void) ask(scratch, &second, "x", true);
+        (void) sd_event_run(scratch->daemon.event, 50000);
+        assert_int_equal(second.n_events + second.n_ends, 0);
+        assert_int_equal(n_begun(scratch), 1);
+        take_file(scratch, "stay");
+        run_until(scratch, &second.n_ends, 1);
+        run_until_idle(scratch);
+        assert_int_equal(n_begun(scratch), 2);
+        assert_int_equal(first.n_ends, 1);
+}
+
+static void a_killed_clean_begins_again_and_its_end_is_told_once(void **state)
+{
+        struct scratch *scratch = *state;
+        struct listener listener = { 0 };
+
+        (void) ask_for(scratch, "job.vm.clean", &listener, "x", false);
+        run_until(scratch, &listener.n_events, 1);
+        kill_youngest(scratch);
+        run_until(scratch, &listener.n_events, 2);
+        put_file(scratch, "stay");
+        let_go(scratch);
+        run_until(scratch, &listener.n_ends, 1);
+        kill_youngest(scratch); /* while it does what comes after its answer */
+        take_file(scratch, "stay");
+        run_until_idle(scratch);
+        assert_int_equal(n_begun(scratch), 3);
+        assert_int_equal(listener.n_ends, 1);
+        assert_int_equal(listener.code, 0);
+}
+
+static void a_stop_whose_end_was_told_does_not_begin_again(void **state)
+{
+        struct scratch *scratch = *state;
+        struct listener listener = { 0 };
+
+        put_file(scratch, "stay");
+        let_go(scratch);
+        (void) ask_for(scratch, "job.vm.stop", &listener, "x", false);
+        run_until(scratch, &listener.n_ends, 1);
+        kill_youngest(scratch);
+        run_until_idle(scratch);
+        assert_int_equal(n_begun(scratch), 1);
+        assert_int_equal(listener.n_ends, 1);
+        assert_int_equal(listener.code, 0);
+}
+
+static void a_clean_that_is_killed_again_and_again_is_given_up(void **state)
+{
+        struct scratch *scratch = *state;
+        struct listener listener = { 0 };
+
+        (void) ask_for(scratch, "job.vm.clean", &listener, "x", false);
+        for (unsigned deaths = 0; deaths < 3; deaths++) {
+                run_until(scratch, &listener.n_events, deaths + 1);
+                kill_youngest(scratch);
+        }
+        run_until(scratch, &listener.n_ends, 1);
+        assert_int_equal(listener.code, EIO);
+        assert_int_equal(n_begun(scratch), 3);
+}
+
 int main(int argc, char **argv)
 {
         const struct CMUnitTest tests[] = {
@@ -262,6 +388,14 @@ int main(int argc, char **argv)
                 cmocka_unit_test_setup_teardown(the_last_to_leave_ends_the_work, make_scratch, drop_scratch),
                 cmocka_unit_test_setup_teardown(one_that_waits_its_turn_can_leave, make_scratch,
                                                 drop_scratch),
+                cmocka_unit_test_setup_teardown(who_comes_after_the_end_was_told_gets_work_of_its_own,
+                                                make_scratch, drop_scratch),
+                cmocka_unit_test_setup_teardown(a_killed_clean_begins_again_and_its_end_is_told_once,
+                                                make_scratch, drop_scratch),
+                cmocka_unit_test_setup_teardown(a_stop_whose_end_was_told_does_not_begin_again, make_scratch,
+                                                drop_scratch),
+                cmocka_unit_test_setup_teardown(a_clean_that_is_killed_again_and_again_is_given_up,
+                                                make_scratch, drop_scratch),
         };
 
         if (argc == 3 && strcmp(argv[1], "--job") == 0)
