@@ -69,8 +69,8 @@ int vm_fill_disks(const struct vm_spec *spec, struct err *err)
 int vm_create(const struct vm_spec *spec, const struct vm_step_watch *watch, struct err *err)
 {
         static const struct vm_step steps[] = {
-                {"folder",   folder_begin,  folder_undo},
-                { "reserve", reserve_begin, NULL       }, /* in the folder, which goes */
+                {"folder",   folder_begin,  folder_undo, NULL},
+                { "reserve", reserve_begin, NULL,        NULL}, /* in the folder, which goes */
         };
 
         return vm_steps_run("vm.create", steps, sizeof(steps) / sizeof(steps[0]), (void *) (uintptr_t) spec,

@@ -31,6 +31,7 @@
 /* What the steps share. */
 struct start {
         const struct vm_spec *spec; /* borrowed */
+        bool is_new;                /* its first start, right after vm_create() */
         struct vm_ledger ledger;
         struct vmm vmm;             /* owned */
         struct vmm_process process; /* pidfd owned */
@@ -315,35 +316,31 @@ static int agent_begin(void *context, struct err *err)
         return 0;
 }
 
-static const struct vm_step start_steps[] = {
-        {"check",    check_begin,   NULL        },
-        { "network", network_begin, network_undo},
-        { "vmm",     vmm_begin,     vmm_undo    },
-        { "boot",    boot_begin,    NULL        }, /* ends with the VMM */
-        { "agent",   agent_begin,   NULL        },
-};
-static const struct vm_step first_start_steps[] = {
-        {"check",    check_begin,   NULL        },
-        { "network", network_begin, network_undo},
-        { "vmm",     vmm_begin,     vmm_undo    },
-        { "boot",    boot_begin,    NULL        },
-        { "disk",    disk_begin,    NULL        }, /* in the folder, which vm_create() made */
-        { "agent",   agent_begin,   NULL        },
-};
+static bool is_first_start(const void *context)
+{
+        const struct start *start = context;
+
+        return start->is_new;
+}
 
 int vm_start(const struct vm_spec *spec, bool is_new, const struct vm_step_watch *watch,
              struct vm_started *ret_started, struct err *err)
 {
+        static const struct vm_step steps[] = {
+                {"check",    check_begin,   NULL,         NULL          },
+                { "network", network_begin, network_undo, NULL          },
+                { "vmm",     vmm_begin,     vmm_undo,     NULL          },
+                { "boot",    boot_begin,    NULL,         NULL          }, /* ends with the VMM */
+                { "disk",    disk_begin,    NULL,         is_first_start}, /* in the folder, which vm_create() made */
+                { "agent",   agent_begin,   NULL,         NULL          },
+        };
         struct start start;
         int r;
 
         start_init(&start, spec, ret_started);
+        start.is_new = is_new;
         start.ledger.phase = is_new ? VM_PHASE_CREATING : VM_PHASE_STARTING;
-        r = is_new ? vm_steps_run("vm.start", first_start_steps,
-                                  sizeof(first_start_steps) / sizeof(first_start_steps[0]), &start, watch,
-                                  err)
-                   : vm_steps_run("vm.start", start_steps, sizeof(start_steps) / sizeof(start_steps[0]),
-                                  &start, watch, err);
+        r = vm_steps_run("vm.start", steps, sizeof(steps) / sizeof(steps[0]), &start, watch, err);
         if (r < 0) {
                 struct err ledger_err = { 0 };
 

@@ -31,13 +31,18 @@ static int run_one(const char *table, const struct vm_step *step, void *context,
         return err_set(err, EIO, table, "step '%s' was told to fail", step->name);
 }
 
+static bool applies(const struct vm_step *step, const void *context)
+{
+        return !step->applies || step->applies(context);
+}
+
 /* Backwards from the step that failed, which may have begun half-way. */
 static void undo(const struct vm_step *steps, size_t failed, void *context, struct err *err)
 {
         for (size_t i = failed + 1; i-- > 0;) {
                 struct err undo_err = { 0 };
 
-                if (steps[i].undo)
+                if (steps[i].undo && applies(&steps[i], context))
                         steps[i].undo(context, &undo_err);
                 err_join(err, &undo_err);
         }
@@ -50,6 +55,8 @@ int vm_steps_run(const char *table, const struct vm_step *steps, size_t n_steps,
                 uint64_t begun = clock_monotonic_ms();
                 int r;
 
+                if (!applies(&steps[i], context))
+                        continue;
                 if (watch)
                         watch->begun(watch->userdata, steps[i].name);
                 r = run_one(table, &steps[i], context, err);

@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,6 +14,9 @@ struct vm_step {
         int (*begin)(void *context, struct err *err);
         /* NULL: nothing to undo. Idempotent; also called when begin failed half-way. */
         void (*undo)(void *context, struct err *err);
+        bool (*applies)(
+                const void
+                        *context); /* NULL: always; false: the step is passed over, as if it were not there */
 };
 
 struct vm_step_watch {

@@ -164,8 +164,8 @@ static int clean_begin(void *context, struct err *err)
 int vm_stop(const struct vm_spec *spec, const struct vm_step_watch *watch, struct err *err)
 {
         static const struct vm_step steps[] = {
-                {"sync",   guest_begin, NULL},
-                { "clean", clean_begin, NULL},
+                {"sync",   guest_begin, NULL, NULL},
+                { "clean", clean_begin, NULL, NULL},
         };
         struct stop stop = { .spec = spec, .watch = watch };
 

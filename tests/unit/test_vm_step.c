@@ -12,8 +12,8 @@
 /* What happened, a letter each: a b c begun, A B C undone. */
 struct trace {
         char events[32];
-        int fail_at; /* index of the step that fails; -1: none */
-        bool undo_fails;
+        int fail_at;                 /* index of the step that fails; -1: none */
+        bool undo_fails, passes_one; /* over the first step */
 };
 
 static void note(struct trace *trace, char event)
@@ -50,10 +50,17 @@ BEGIN(2)
 UNDO(0)
 UNDO(2)
 
+static bool has_one(const void *context)
+{
+        const struct trace *trace = context;
+
+        return !trace->passes_one;
+}
+
 static const struct vm_step steps[] = {
-        {"one",    begin_0, undo_0},
-        { "two",   begin_1, NULL  },
-        { "three", begin_2, undo_2},
+        {"one",    begin_0, undo_0, has_one},
+        { "two",   begin_1, NULL,   NULL   },
+        { "three", begin_2, undo_2, NULL   },
 };
 
 static void runs_in_order_and_undoes_backwards(void **state)
@@ -77,6 +84,16 @@ static void runs_in_order_and_undoes_backwards(void **state)
                 assert_int_equal(r, cases[i].fail_at < 0 ? 0 : -ENOSPC);
                 assert_string_equal(trace.events, cases[i].events);
         }
+}
+
+static void a_step_that_does_not_apply_is_neither_begun_nor_undone(void **state)
+{
+        struct trace trace = { .fail_at = 2, .passes_one = true };
+        struct err err = { 0 };
+
+        (void) state;
+        assert_int_equal(vm_steps_run("test", steps, N_ELEMENTS(steps), &trace, NULL, &err), -ENOSPC);
+        assert_string_equal(trace.events, "bcC");
 }
 
 static void loses_no_error(void **state)
@@ -129,6 +146,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(runs_in_order_and_undoes_backwards),
+                cmocka_unit_test(a_step_that_does_not_apply_is_neither_begun_nor_undone),
                 cmocka_unit_test(loses_no_error),
                 cmocka_unit_test(a_fault_can_be_asked_for_at_every_step),
                 cmocka_unit_test(a_kill_can_be_asked_for),
