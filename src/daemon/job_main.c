@@ -9,14 +9,19 @@
 static int job_sock = -1;
 static char *folder_to_remove; /* owned; NULL: none */
 
-int job_report(const char *stage, const char *state, uint64_t done, uint64_t total, uint64_t elapsed_ms)
+static int send_event(json_t *owned_event)
 {
-        json_auto_t *message = json_pack("{s:{s:s, s:s, s:I, s:I, s:I}}", "event", "stage", stage, "state",
-                                         state, "done", (json_int_t) done, "total", (json_int_t) total,
-                                         "elapsed_ms", (json_int_t) elapsed_ms);
+        json_auto_t *message = json_pack("{s:o}", "event", owned_event);
         struct err err = { 0 };
 
         return rpc_send(job_sock, message, NULL, 0, &err) < 0 ? -ECANCELED : 0;
+}
+
+int job_report(const char *stage, const char *state, uint64_t done, uint64_t total, uint64_t elapsed_ms)
+{
+        return send_event(json_pack("{s:s, s:s, s:I, s:I, s:I}", "stage", stage, "state", state, "done",
+                                    (json_int_t) done, "total", (json_int_t) total, "elapsed_ms",
+                                    (json_int_t) elapsed_ms));
 }
 
 void job_remove_afterwards(const char *folder)
@@ -37,21 +42,13 @@ static void remove_folder(void)
 
 int job_report_part(const char *stage, const char *part, uint64_t done, uint64_t total)
 {
-        json_auto_t *message =
-                json_pack("{s:{s:s, s:s, s:s, s:I, s:I}}", "event", "stage", stage, "state", "progress",
-                          "part", part, "done", (json_int_t) done, "total", (json_int_t) total);
-        struct err err = { 0 };
-
-        return rpc_send(job_sock, message, NULL, 0, &err) < 0 ? -ECANCELED : 0;
+        return send_event(json_pack("{s:s, s:s, s:s, s:I, s:I}", "stage", stage, "state", "progress", "part",
+                                    part, "done", (json_int_t) done, "total", (json_int_t) total));
 }
 
 int job_warn(const char *stage, const char *text)
 {
-        json_auto_t *message =
-                json_pack("{s:{s:s, s:s, s:s}}", "event", "stage", stage, "state", "warning", "detail", text);
-        struct err err = { 0 };
-
-        return rpc_send(job_sock, message, NULL, 0, &err) < 0 ? -ECANCELED : 0;
+        return send_event(json_pack("{s:s, s:s, s:s}", "stage", stage, "state", "warning", "detail", text));
 }
 
 int job_main(int sock, const struct rpc_binding *bindings)
