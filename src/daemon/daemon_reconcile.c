@@ -166,6 +166,15 @@ static bool has_row(const struct store_vm *vms, unsigned n, const char *id)
         return n > 0 && bsearch(&wanted, vms, n, sizeof(*vms), compare_ids) != NULL;
 }
 
+static void orphan_cleaned(void *userdata, const struct daemon_job_end *end)
+{
+        (void) userdata;
+        if (!end->result)
+                log_warn(
+                        "removing what a vm without a row left failed; the next start of bangerd tries again",
+                        "{s:s}", "error", end->err->message);
+}
+
 static void clean_orphan(struct daemon *daemon, const char *id)
 {
         char *none = (char *) (uintptr_t) "";
@@ -189,6 +198,7 @@ static void clean_orphan(struct daemon *daemon, const char *id)
                                               .method = "job.vm.clean",
                                               .owned_params = params,
                                               .op_id = "op-000000000000",
+                                              .end = orphan_cleaned,
                                       });
 }
 
