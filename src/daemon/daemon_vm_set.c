@@ -105,18 +105,13 @@ static void set_sizes(struct store_vm *vm, const struct vm_set_params *p)
 static int set_name(struct daemon *daemon, struct setting *setting, const char *name, struct err *err)
 {
         struct store_vm *vm = &setting->vm;
-        struct store_vm other = { 0 };
-        struct err none = { 0 };
+        int r;
 
         if (!name || strcmp(name, vm->name) == 0)
                 return 0;
-        if (store_vm_find(daemon->store, name, &other, &none) == 0) {
-                bool taken = strcmp(other.name, name) == 0;
-
-                store_vm_done(&other);
-                if (taken)
-                        return err_set(err, EEXIST, "vm.set", "a vm named '%s' exists", name);
-        }
+        r = store_vm_has_name(daemon->store, name, err);
+        if (r != 0)
+                return r < 0 ? r : err_set(err, EEXIST, "vm.set", "a vm named '%s' exists", name);
         setting->old_name = xstrdup(vm->name);
         set_text(&vm->name, xstrdup(name));
         wait_for_start(vm, "hostname");
@@ -157,18 +152,42 @@ static int save(struct daemon *daemon, const struct setting *setting, struct err
         return r;
 }
 
-static void nat_changed(struct daemon_operation *operation, const struct daemon_job_end *end)
+static void end_setting(struct daemon_operation *operation)
 {
         const struct setting *setting = operation->state;
-        struct err err = { 0 };
 
-        if (!end->result)
-                (void) daemon_operation_fail(operation, end->err);
-        else if (save(operation->daemon, setting, &err) < 0)
-                (void) daemon_operation_fail(operation, &err);
         operation->done = true; /* so that the object does not tell of it as in progress */
         operation->answer = daemon_vm_object(operation->daemon, &setting->vm);
         daemon_operation_end(operation);
+}
+
+static void nat_taken_back(struct daemon_operation *operation, const struct daemon_job_end *end)
+{
+        const struct setting *setting = operation->state;
+
+        if (!end->result) {
+                log_warn("a vm's nat is not as recorded until it starts again", "{s:s, s:s, s:s}", "op_id",
+                         operation->id, "vm_id", setting->vm.id, "error", end->err->message);
+                err_join(&operation->failure, end->err);
+        }
+        end_setting(operation);
+}
+
+/* The host has it already; when the record cannot be written, the host goes back to what the record says. */
+static void nat_changed(struct daemon_operation *operation, const struct daemon_job_end *end)
+{
+        struct setting *setting = operation->state;
+        struct err err = { 0 };
+
+        if (!end->result) {
+                (void) daemon_operation_fail(operation, end->err);
+        } else if (save(operation->daemon, setting, &err) < 0) {
+                (void) daemon_operation_fail(operation, &err);
+                setting->vm.nat = !setting->vm.nat;
+                daemon_vm_nat(operation, &setting->vm, nat_taken_back);
+                return;
+        }
+        end_setting(operation);
 }
 
 static void change_nat(struct rpc_call *call, struct setting *owned_setting)
