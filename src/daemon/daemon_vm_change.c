@@ -65,11 +65,41 @@ static int begin(struct rpc_call *call, const char *reference, struct daemon_ope
         return 0;
 }
 
+static void swap_text(char **a, char **b)
+{
+        char *kept = *a;
+
+        *a = *b;
+        *b = kept;
+}
+
+/*
+ * What others may have written into the row since it was read: a workspace's record, or a vm.set that was at work when the
+ * VMM ended. None of it is this operation's to change.
+ */
+static void take_in(const struct daemon *daemon, struct store_vm *vm)
+{
+        struct store_vm now = { 0 };
+        struct err err = { 0 };
+
+        if (store_vm_find(daemon->store, vm->id, &now, &err) < 0)
+                return; /* the update that follows says so */
+        swap_text(&vm->name, &now.name);
+        swap_text(&vm->labels, &now.labels);
+        swap_text(&vm->workspace, &now.workspace);
+        vm->nat = now.nat;
+        vm->vcpu = now.vcpu;
+        vm->memory_mib = now.memory_mib;
+        vm->disk_bytes = now.disk_bytes;
+        store_vm_done(&now);
+}
+
 static void save(struct daemon_operation *operation)
 {
         struct change *change = operation->state;
         struct err err = { 0 };
 
+        take_in(operation->daemon, &change->vm);
         if (store_vm_update(operation->daemon->store, &change->vm, &err) < 0) {
                 log_warn("recording a vm's state failed", "{s:s, s:s, s:s, s:s}", "op_id", operation->id,
                          "vm_id", change->vm.id, "state", vm_state_name(change->vm.state), "error",

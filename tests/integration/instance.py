@@ -9,6 +9,8 @@ import pwd
 import re
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -125,6 +127,22 @@ class Instance:
 
     def json(self, *words):
         return json.loads(self.banger(*words, "--json").stdout)
+
+    def rpc(self, method, **params):
+        """What a client other than the command line may ask of bangerd: the result, or an error's ValueError."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(20)
+            sock.connect(str(self.runtime / "bangerd.sock"))
+            data = json.dumps({"version": 1, "method": method, "params": params}).encode()
+            sock.sendall(struct.pack("<I", len(data)) + data)
+            with sock.makefile("rb") as answers:
+                head = answers.read(4)
+                if len(head) < 4:
+                    raise ValueError(f"bangerd hung up on {method}")
+                answer = json.loads(answers.read(struct.unpack("<I", head)[0]))
+        if not answer.get("ok"):
+            raise ValueError(f"{method}: {answer}")
+        return answer["result"]
 
     # ---- services ----
 

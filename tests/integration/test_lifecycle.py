@@ -96,6 +96,16 @@ def test_a_deaf_guest_is_stopped_in_two_seconds_and_it_is_said(instance, guest):
     instance.banger("vm", "start", guest)
 
 
+def test_what_is_recorded_while_an_operation_runs_is_kept(instance, guest):
+    stopping = instance.popen("vm", "stop", guest, stdout=subprocess.DEVNULL)
+    wait_for(lambda: [o for o in instance.rpc("daemon.operations.list")["operations"] if o["kind"] == "vm.stop" and not o["done"]])
+    instance.rpc("vm.workspace.record", vm=guest, guest_path="/root/repo", host_path="/tmp/repo", head="0" * 40)
+    assert stopping.wait(60) == 0
+    shown = instance.show(guest)
+    assert shown["state"] == "stopped" and shown["workspace"]["host_path"] == "/tmp/repo"
+    instance.banger("vm", "start", guest)
+
+
 def test_restart_makes_a_new_boot_and_keeps_the_files(instance, guest):
     before = instance.banger("vm", "exec", guest, "--", "sh", "-c", "echo here > /root/restarted; cat /proc/sys/kernel/random/boot_id").stdout
     instance.banger("vm", "restart", guest)
@@ -211,6 +221,23 @@ def test_a_recycled_pid_and_a_stranger_are_never_adopted(instance, records):
         finally:
             process.kill()
             process.wait()
+
+
+def test_the_folder_of_a_delete_that_was_cut_short_is_swept(instance, records):
+    """What a delete, killed after its answer, leaves: the folder under another name, and no row."""
+    records("cut-short")
+    folder = instance.state / "vms" / instance.show("cut-short")["id"]
+    gone = folder.with_name(f".gone-{folder.name}")
+    kept = instance.root / "cut-short.kept"
+    shutil.copytree(folder, kept)
+    instance.banger("vm", "delete", "cut-short")
+    instance.end_daemon(signal.SIGKILL)
+    shutil.copytree(kept, gone, dirs_exist_ok=True)
+    shutil.rmtree(kept)
+    subprocess.run(["chown", "-R", f"{instance.uid}:{instance.gid}", str(gone)], check=True)
+    assert list(gone.iterdir())
+    instance.banger("vm", "list")
+    wait_for(lambda: not gone.exists() and not folder.exists())
 
 
 def test_a_database_of_a_newer_banger_is_refused_in_words(instance):

@@ -20,8 +20,6 @@ import random
 import re
 import shutil
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import time
@@ -114,19 +112,10 @@ class Torture:
     # ---- asking ----
 
     def rpc(self, method):
-        with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(20)
-            sock.connect(str(self.it.runtime / "bangerd.sock"))
-            data = json.dumps({"version": 1, "method": method, "params": {}}).encode()
-            sock.sendall(struct.pack("<I", len(data)) + data)
-            with sock.makefile("rb") as answers:
-                head = answers.read(4)
-                if len(head) < 4:
-                    raise Failure(f"bangerd hung up on {method}")
-                answer = json.loads(answers.read(struct.unpack("<I", head)[0]))
-        if not answer.get("ok"):
-            raise Failure(f"{method}: {answer}")
-        return answer["result"]
+        try:
+            return self.it.rpc(method)
+        except ValueError as error:
+            raise Failure(str(error)) from None
 
     def vms(self):
         return {vm["name"]: vm for vm in self.rpc("vm.list")["vms"]}
