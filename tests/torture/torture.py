@@ -372,11 +372,14 @@ class Torture:
         self.settle()
         self.take_baseline()
 
-    def report(self):
+    def report(self, failed):
         print(f"{self.n_kills} kills (and {self.n_missed} that were not reached), seed {self.options.seed}")
         for (name, role), total in sorted(self.counts.items()):
             print(f"  {name:15} {role:7} {len(self.done[name, role]):5} of {total} system calls")
-        print(f"{len(self.failures)} failures" if self.failures else "nothing leaked, nothing lost")
+        if self.failures or failed:
+            print(f"{len(self.failures) or 1} failures")
+        else:
+            print("nothing leaked, nothing lost" if self.n_kills else "nothing was killed, so nothing is shown")
 
 
 def options_of(argv):
@@ -421,7 +424,7 @@ def main(argv):
             os._exit(1)
     finally:
         if not (failed and options.keep):
-            torture.report()
+            torture.report(failed)
             instance.close()
     return 1 if failed or torture.failures else 0
 
