@@ -15,7 +15,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
-#include "daemon/daemon_job.h"
+#include "daemon/daemon_operation.h"
 #include "image/image_store.h"
 #include "rpc/rpc_message.h"
 #include "unit.h"
@@ -376,6 +376,29 @@ static void a_clean_that_is_killed_again_and_again_is_given_up(void **state)
         assert_int_equal(n_begun(scratch), 3);
 }
 
+/* The list of operations is bounded, and one's own: what one does to it the next does not see. */
+static void operations_that_ended_are_pruned_and_listed_in_a_copy(void **state)
+{
+        struct scratch *scratch = *state;
+        const struct daemon_operation *living = daemon_operation_new(&scratch->daemon, NULL, "vm.stop");
+        json_auto_t *first = NULL, *second = NULL;
+
+        for (unsigned i = 0; i < 400; i++)
+                daemon_operation_end(daemon_operation_new(&scratch->daemon, NULL, "vm.clean"));
+        first = daemon_operations_snapshot(&scratch->daemon);
+        assert_in_range(json_array_size(first), 200, 300);
+        assert_string_equal(json_text(json_array_get(first, 0), "id"), living->id); /* it has not ended */
+        assert_non_null(daemon_operation_find(&scratch->daemon, living->id));
+        (void) json_array_clear(first);
+        second = daemon_operations_snapshot(&scratch->daemon);
+        assert_in_range(json_array_size(second), 200, 300);
+        daemon_operations_done(&scratch->daemon);
+        json_decref(second);
+        second = daemon_operations_snapshot(&scratch->daemon);
+        assert_true(json_is_array(second));
+        assert_int_equal(json_array_size(second), 0);
+}
+
 int main(int argc, char **argv)
 {
         const struct CMUnitTest tests[] = {
@@ -394,6 +417,8 @@ int main(int argc, char **argv)
                                                 make_scratch, drop_scratch),
                 cmocka_unit_test_setup_teardown(a_stop_whose_end_was_told_does_not_begin_again, make_scratch,
                                                 drop_scratch),
+                cmocka_unit_test_setup_teardown(operations_that_ended_are_pruned_and_listed_in_a_copy,
+                                                make_scratch, drop_scratch),
                 cmocka_unit_test_setup_teardown(a_clean_that_is_killed_again_and_again_is_given_up,
                                                 make_scratch, drop_scratch),
         };

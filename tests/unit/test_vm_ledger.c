@@ -12,6 +12,7 @@
 #include "base/spawn.h"
 #include "base/text.h"
 #include "unit.h"
+#include "vm/vm_clean.h"
 #include "vm/vm_ledger.h"
 #include "vm/vm_process.h"
 #include "vm/vm_spec.h"
@@ -173,6 +174,40 @@ static void only_the_very_process_of_the_ledger_is_ours(void **state)
         end_fake_vmm(pid);
 }
 
+/* Nobody answers for the network: the rest goes all the same, all is told, and the ledger stays for the next cleaner. */
+static void a_clean_goes_on_after_a_failure_and_keeps_the_ledger(void **state)
+{
+        struct vm_ledger ledger = { .phase = VM_PHASE_READY }, read;
+        scoped_free char *runtime = xasprintf("%s/runtime", (char *) *state);
+        scoped_free char *helper = xasprintf("%s/no-helper", (char *) *state);
+        scoped_free char *gone = vm_path_gone(*state);
+        const struct vm_spec spec = { .id = "0123456789abcdef",
+                                      .name = "clean",
+                                      .folder = *state,
+                                      .runtime = runtime,
+                                      .address = "172.16.0.9",
+                                      .helper_socket = helper,
+                                      .bridge = "br-fc",
+                                      .bridge_ip = "172.16.0.1",
+                                      .prefix = 24 };
+        struct err err = { 0 };
+
+        (void) snprintf(ledger.tap, sizeof(ledger.tap), "tap-fc-01234567");
+        (void) snprintf(ledger.address, sizeof(ledger.address), "172.16.0.9");
+        assert_int_equal(vm_ledger_write(*state, &ledger, &err), 0);
+        assert_int_equal(file_make_folders(runtime, 0700, &err), 0);
+        assert_true(vm_clean(&spec, &err) < 0);
+        assert_non_null(strstr(err.message, helper));
+        assert_true(file_is_missing(runtime));
+        err = (struct err){ 0 };
+        assert_int_equal(vm_ledger_read(*state, &read, &err), 0);
+        assert_string_equal(read.tap, ledger.tap);
+
+        assert_true(vm_retire(&spec, &err) < 0); /* what cannot be undone is not forgotten either */
+        assert_true(file_is_missing(gone));
+        assert_false(file_is_missing(*state));
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -184,6 +219,8 @@ int main(void)
                                                 remove_folder),
                 cmocka_unit_test_setup_teardown(a_vmm_that_is_not_dumpable_is_found_too, make_folder,
                                                 remove_folder),
+                cmocka_unit_test_setup_teardown(a_clean_goes_on_after_a_failure_and_keeps_the_ledger,
+                                                make_folder, remove_folder),
                 cmocka_unit_test_setup_teardown(only_the_very_process_of_the_ledger_is_ours, make_folder,
                                                 remove_folder),
         };
