@@ -75,18 +75,44 @@ static int delete_all(struct cli *cli, const json_t *vms, struct err *err)
         return r < 0 ? r : n_failed > 0;
 }
 
-int cmd_vm_prune(struct cli *cli, const struct cli_args *args, struct err *err)
+static int fetch_idle(struct cli *cli, json_t **ret_idle, struct err *err)
 {
-        json_auto_t *all = NULL, *idle = json_array();
-        size_t i, n;
+        json_auto_t *all = NULL;
+        json_t *vm;
+        size_t i;
         int r = vms_fetch(cli, false, &all, err);
 
         if (r < 0)
                 return r;
-        n = json_array_size(all);
-        for (i = 0; i < n; i++)
-                if (is_prunable(json_array_get(all, i)))
-                        (void) json_array_append(idle, json_array_get(all, i));
+        *ret_idle = json_array();
+        json_array_foreach (all, i, vm)
+                if (is_prunable(vm))
+                        (void) json_array_append(*ret_idle, vm);
+        return 0;
+}
+
+/* The question may have stood there for long: what runs by now is spared, and what has come since was not shown. */
+static int drop_busy(struct cli *cli, json_t *shown, struct err *err)
+{
+        json_auto_t *idle = NULL;
+        int r = fetch_idle(cli, &idle, err);
+
+        for (size_t i = r == 0 ? json_array_size(shown) : 0; i-- > 0;) {
+                struct err busy = { 0 };
+
+                if (!vms_resolve(idle, json_text(json_array_get(shown, i), "id"), &busy))
+                        (void) json_array_remove(shown, i);
+        }
+        return r;
+}
+
+int cmd_vm_prune(struct cli *cli, const struct cli_args *args, struct err *err)
+{
+        json_auto_t *idle = NULL;
+        int r = fetch_idle(cli, &idle, err);
+
+        if (r < 0)
+                return r;
         if (json_array_size(idle) == 0) {
                 (void) fputs("no stopped vms\n", stderr);
                 return 0;
@@ -100,6 +126,7 @@ int cmd_vm_prune(struct cli *cli, const struct cli_args *args, struct err *err)
                         (void) fputs("nothing was deleted\n", stderr);
                         return 1;
                 }
+                r = drop_busy(cli, idle, err);
         }
-        return delete_all(cli, idle, err);
+        return r < 0 ? r : delete_all(cli, idle, err);
 }
