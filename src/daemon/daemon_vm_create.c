@@ -66,6 +66,24 @@ static void creation_end(struct daemon_operation *operation)
         daemon_operation_end(operation);
 }
 
+/* What is left of it is on record, so that it can be seen and deleted; it is no VM that could be started. */
+static void keep_as_error(struct daemon_operation *operation, const struct err *failure)
+{
+        struct creation *creation = operation->state;
+        struct err err = { 0 };
+
+        log_warn("cleaning a half-made vm failed; 'vm delete' or the next start of bangerd tries again",
+                 "{s:s, s:s, s:s}", "op_id", operation->id, "vm_id", creation->vm.id, "error",
+                 failure->message);
+        err_join(&operation->failure, failure);
+        creation->vm.state = VM_ERROR;
+        free(creation->vm.last_error);
+        creation->vm.last_error = xstrdup(operation->failure.message);
+        if (store_vm_update(operation->daemon->store, &creation->vm, &err) < 0)
+                log_warn("recording a half-made vm failed", "{s:s, s:s}", "op_id", operation->id, "error",
+                         err.message);
+}
+
 /* After the cleaning job: the row goes, the first failure is told. */
 static void undone(struct daemon_operation *operation, const struct daemon_job_end *end)
 {
@@ -73,10 +91,7 @@ static void undone(struct daemon_operation *operation, const struct daemon_job_e
         struct err err = { 0 };
 
         if (!end->result) {
-                log_warn("cleaning a half-made vm failed; the next start of bangerd tries again",
-                         "{s:s, s:s, s:s}", "op_id", operation->id, "vm_id", creation->vm.id, "error",
-                         end->err->message);
-                err_join(&operation->failure, end->err);
+                keep_as_error(operation, end->err);
         } else if (store_vm_delete(operation->daemon->store, creation->vm.id, &err) < 0) {
                 log_warn("removing a half-made vm's row failed", "{s:s, s:s}", "op_id", operation->id,
                          "error", err.message);

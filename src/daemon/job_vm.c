@@ -143,11 +143,16 @@ int job_vm_create_run(struct rpc_call *call, const void *params, json_t **ret_re
 /* A failed clean leaves its ledger; a start would write over it. */
 static int clean_leftovers(const struct vm_spec *spec, struct err *err)
 {
-        struct vm_ledger ledger;
+        struct vm_ledger ledger = { 0 };
         struct err unreadable = { 0 };
 
         if (vm_ledger_read(spec->folder, &ledger, &unreadable) == 0 && ledger.phase == VM_PHASE_NONE)
                 return 0;
+        if (ledger.phase == VM_PHASE_CREATING)
+                return err_set(err, EIO, "vm.start",
+                               "vm '%s' was never made whole, and has no disks to start from; 'banger vm "
+                               "delete %s' removes what there is",
+                               spec->name, spec->name);
         return vm_clean(spec, err);
 }
 

@@ -92,8 +92,13 @@ int vm_clean(const struct vm_spec *spec, struct err *err)
         (void) file_remove_tree(spec->runtime, &step);
         err_join(err, &step);
 
-        /* Last, and only when nothing it names is left: otherwise the next cleaner needs it. */
-        if (err->code == 0)
+        /*
+         * Last, and only when nothing it names is left: otherwise the next cleaner needs it. That a VM is half-made stays
+         * true until its folder goes.
+         */
+        if (err->code == 0 && ledger.phase == VM_PHASE_CREATING)
+                (void) vm_ledger_write(spec->folder, &(struct vm_ledger){ .phase = VM_PHASE_CREATING }, err);
+        else if (err->code == 0)
                 (void) vm_ledger_remove(spec->folder, err);
         return -err->code;
 }

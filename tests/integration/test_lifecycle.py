@@ -153,6 +153,24 @@ def test_prune_shows_and_asks_and_spares_what_runs(instance, records, guest):
     assert "no stopped vms" in instance.banger("vm", "prune").stderr
 
 
+def test_prune_spares_what_was_started_while_it_asked(instance, records):
+    records("old-a", "woken")
+    words = " ".join(instance.argv(instance.bin / "banger", "vm", "prune"))
+    prune = subprocess.Popen(["script", "-qec", words, "/dev/null"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=instance.environment())
+    try:
+        asked = b""
+        while b"[y/N]" not in asked:
+            asked += (read := os.read(prune.stdout.fileno(), 4096))
+            assert read, asked
+        instance.banger("vm", "start", "woken")
+        prune.communicate(b"y\n", timeout=60)
+    finally:
+        prune.kill()
+    left = {vm["name"] for vm in instance.json("vm", "list")}
+    assert "woken" in left and "old-a" not in left
+    assert instance.show("woken")["state"] == "running"
+
+
 def test_delete_forgets_the_host_keys_of_its_address_and_name(instance, records):
     records("keyed")
     vm = instance.show("keyed")
@@ -238,6 +256,31 @@ def test_the_folder_of_a_delete_that_was_cut_short_is_swept(instance, records):
     assert list(gone.iterdir())
     instance.banger("vm", "list")
     wait_for(lambda: not gone.exists() and not folder.exists())
+
+
+def test_a_half_made_vm_that_cannot_be_undone_is_seen_deleted_and_never_started(instance):
+    others = set(instance.processes())
+    process = instance.popen("vm", "create", *SMALL, "--name", "half", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.startswith("network"):
+            break
+    vmm = wait_for(lambda: [pid for pid, line in instance.processes().items() if pid not in others and "/banger-qemu" in line], 20)
+    instance.stop_helper()  # nobody is left to take the network back
+    try:
+        os.kill(vmm[0], signal.SIGKILL)
+        said = process.stderr.read()
+        assert process.wait(60) == 1, said
+    finally:
+        instance.start_helper()
+    vm = instance.show("half")
+    assert vm["state"] == "error" and vm["last_error"] in said, said
+    for prepare in ("true", "stop"):  # a stop takes away what it has on the host, and makes it no more whole
+        if prepare == "stop":
+            instance.banger("vm", "stop", "half")
+        refused = instance.banger("vm", "start", "half", check=False)
+        assert refused.returncode == 1 and "banger vm delete half" in refused.stderr, refused.stderr
+    instance.banger("vm", "delete", "half")
+    assert instance.leftovers() == []
 
 
 def test_a_database_of_a_newer_banger_is_refused_in_words(instance):
