@@ -97,12 +97,13 @@ def test_a_deaf_guest_is_stopped_in_two_seconds_and_it_is_said(instance, guest):
 
 
 def test_what_is_recorded_while_an_operation_runs_is_kept(instance, guest):
+    # a folder that the guest has: later commands of the shared VM begin in it
     stopping = instance.popen("vm", "stop", guest, stdout=subprocess.DEVNULL)
     wait_for(lambda: [o for o in instance.rpc("daemon.operations.list")["operations"] if o["kind"] == "vm.stop" and not o["done"]])
-    instance.rpc("vm.workspace.record", vm=guest, guest_path="/root/repo", host_path="/tmp/repo", head="0" * 40)
+    instance.rpc("vm.workspace.record", vm=guest, guest_path="/root", host_path="/nonexistent/repo", head="0" * 40)
     assert stopping.wait(60) == 0
     shown = instance.show(guest)
-    assert shown["state"] == "stopped" and shown["workspace"]["host_path"] == "/tmp/repo"
+    assert shown["state"] == "stopped" and shown["workspace"]["host_path"] == "/nonexistent/repo"
     instance.banger("vm", "start", guest)
 
 
