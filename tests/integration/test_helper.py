@@ -297,6 +297,32 @@ def test_a_tap_for_the_pool_carries_nothing(helper):
     assert "172.16.0.9" not in ruleset()
 
 
+def test_of_two_guests_one_gets_a_tap_of_the_pool(helper):
+    for _ in range(20):
+        fd, = helper.ok("create_tap", tap="tap-pool-0", **NET)
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            codes = pool.map(lambda n: helper.code("pin_tap", tap="tap-pool-0", guest_ip=f"172.16.0.{n}",
+                                                   mac=f"06:00:ac:10:00:0{n}", **NET), (8, 9))
+            assert sorted(codes) == ["already_exists", "ok"]
+        os.close(fd)
+        helper.ok("delete_tap", tap="tap-pool-0")
+
+
+def test_a_pin_that_fails_leaves_nothing(helper):
+    fd, = helper.ok("create_tap", tap="tap-pool-0", **NET)
+    run("ip", "addr", "add", "172.17.0.1/24", "dev", "lo")
+    before = ruleset()
+    try:
+        assert helper.code("pin_tap", tap="tap-pool-0", bridge="br-fc-other", bridge_ip="172.17.0.2", cidr=24,
+                           guest_ip="172.17.0.9", mac="06:00:ac:11:00:09", peers=True) != "ok"
+        assert "172.17.0.9" not in ruleset() and ruleset().count("tap-pool-0") == before.count("tap-pool-0")
+    finally:
+        run("ip", "addr", "del", "172.17.0.1/24", "dev", "lo")
+    helper.ok("pin_tap", tap="tap-pool-0", guest_ip="172.16.0.9", mac="06:00:ac:10:00:09", **NET)  # still free
+    os.close(fd)
+    helper.ok("delete_tap", tap="tap-pool-0")
+
+
 # NAT
 
 IPTABLES_DROP = "table ip filter {\n chain FORWARD {\n type filter hook forward priority 0; policy drop;\n }\n}\n"

@@ -341,16 +341,26 @@ static int add_guest(struct nft_batch *batch, const struct firewall_guest *guest
         return guest->nat || guest->peers ? forward_add(batch, pin.guest_ip, err) : 0;
 }
 
+static bool has_pin(const struct known *known, const char *tap)
+{
+        for (size_t i = 0; i < known->pins.n; i++)
+                if (strncmp((const char *) known->pins.bytes + i * sizeof(struct pin), tap, IFNAMSIZ) == 0)
+                        return true;
+        return false;
+}
+
 int firewall_admit(const char *bridge, const struct firewall_guest *guest, struct err *err)
 {
         scoped(nft_batch_done) struct nft_batch batch = { 0 };
         scoped(known_done) struct known known = { 0 };
-        int r = guest->nat ? enable_forwarding(err) : 0;
+        int r = begin(&batch, err);
 
         if (r == 0)
-                r = begin(&batch, err);
-        if (r == 0)
                 r = known_read(&known, err);
+        if (r == 0 && guest->is_first && has_pin(&known, guest->tap))
+                r = err_set(err, EEXIST, OP, "tap '%s' is a guest's already", guest->tap);
+        if (r == 0 && guest->nat)
+                r = enable_forwarding(err);
         if (r < 0)
                 return r;
         add_bridge(&batch, bridge);
@@ -358,18 +368,6 @@ int firewall_admit(const char *bridge, const struct firewall_guest *guest, struc
         if (r == 0 && guest->mac)
                 r = add_guest(&batch, guest, err);
         return r == 0 ? nft_batch_commit(&batch, err) : r;
-}
-
-int firewall_has_pin(const char *tap, bool *ret_has, struct err *err)
-{
-        scoped(nft_keys_done) struct nft_keys all = { 0 };
-        int r = nft_list_keys(&at_bridge, &pins, &all, err);
-
-        *ret_has = false;
-        for (size_t i = 0; r == 0 && i < all.n; i++)
-                if (strncmp((const char *) all.bytes + i * sizeof(struct pin), tap, IFNAMSIZ) == 0)
-                        *ret_has = true;
-        return r;
 }
 
 int firewall_forget(const char *tap, uint32_t guest_ip, struct err *err)

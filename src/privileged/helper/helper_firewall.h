@@ -25,17 +25,16 @@ struct firewall_guest {
         const uint8_t *mac; /* NULL: nothing passes from tap */
         uint32_t guest_ip;
         bool nat, peers;
+        bool is_first; /* refused when something is pinned to the tap already; seen under the lock of the change */
 };
 
 /* Makes the limits hold for a bridge; before it is set up. */
 int firewall_add_bridge(const char *bridge, struct err *err);
 /*
  * The same, and all that a guest on the bridge may, in one transaction. What was pinned to the tap before, or allowed to
- * it or to the address, goes. With nat: see firewall_set_nat().
+ * it or to the address, goes. With nat: see firewall_set_nat(). EEXIST: is_first, and it is not.
  */
 int firewall_admit(const char *bridge, const struct firewall_guest *guest, struct err *err);
-/* Whether something is pinned to the tap. */
-int firewall_has_pin(const char *tap, bool *ret_has, struct err *err);
 /* Nothing passes from tap any more, and what its guest was allowed ends. guest_ip 0: only what pins tell of it. */
 int firewall_forget(const char *tap, uint32_t guest_ip, struct err *err);
 /* Lets a guest out, with forwarding switched on and past a foreign forward policy of drop; or not. */

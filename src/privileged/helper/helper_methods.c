@@ -103,13 +103,20 @@ static int check_tap_wish(const struct priv_create_tap_params *p, struct tap_wis
 /* The limits stand before the bridge is up and before the tap is a port, so no frame passes unchecked. */
 static int connect_tap(const struct tap_wish *wish, bool is_fresh, struct err *err)
 {
-        const struct firewall_guest guest = { wish->name, wish->mac, wish->guest_ip, wish->nat, wish->peers };
+        const struct firewall_guest guest = { wish->name, wish->mac,   wish->guest_ip,
+                                              wish->nat,  wish->peers, is_fresh };
         const struct link_port port = { wish->name, wish->network.bridge, wish->mac, wish->peers, is_fresh };
+        struct err other = { 0 };
         int r = firewall_admit(wish->network.bridge, &guest, err);
 
+        if (r < 0)
+                return r;
+        r = link_ensure_bridge(&wish->network, err);
         if (r == 0)
-                r = link_ensure_bridge(&wish->network, err);
-        return r == 0 ? link_attach_port(&port, err) : r;
+                r = link_attach_port(&port, err);
+        if (r < 0 && firewall_forget(wish->name, wish->guest_ip, &other) < 0)
+                err_join(err, &other);
+        return r;
 }
 
 static int create_tap(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)
@@ -126,11 +133,7 @@ static int create_tap(struct rpc_call *call, const void *params, json_t **ret_re
                 return r;
         r = connect_tap(&wish, false, err);
         if (r < 0) {
-                struct err other = { 0 };
-
                 (void) ioctl(fd, TUNSETPERSIST, 0UL); /* it goes with its descriptor */
-                if (firewall_forget(wish.name, wish.guest_ip, &other) < 0)
-                        err_join(err, &other);
                 return r;
         }
         call->reply_fds[call->n_reply_fds++] = take_fd(&fd);
@@ -145,21 +148,16 @@ static int pin_tap(struct rpc_call *call, const void *params, json_t **ret_resul
                                                       p->guest_ip, p->mac,    p->nat,       p->peers };
         struct link_state state = { 0 };
         struct tap_wish wish;
-        bool has_pin = false;
         int r = check_tap_wish(&asked, &wish, err);
 
         (void) call;
         (void) ret_result;
         if (r == 0)
                 r = link_find(wish.name, &state, err);
-        if (r == 0)
-                r = firewall_has_pin(wish.name, &has_pin, err);
         if (r < 0)
                 return r;
         if (state.index == 0 || strcmp(state.kind, "tun") != 0)
                 return err_set(err, ENODEV, "priv.pin_tap", "there is no tap '%s'", wish.name);
-        if (has_pin)
-                return err_set(err, EEXIST, "priv.pin_tap", "tap '%s' is a guest's already", wish.name);
         return connect_tap(&wish, true, err);
 }
 
