@@ -11,6 +11,7 @@ import signal
 import socket
 import struct
 import subprocess
+import threading
 import time
 
 import pytest
@@ -52,6 +53,24 @@ def guest(helper):
     it = Guest(helper, 2)
     yield it
     it.close()
+
+
+@contextlib.contextmanager
+def talker(guest, frame):
+    stop = threading.Event()
+
+    def talk():
+        while not stop.is_set():
+            with contextlib.suppress(OSError):  # EIO while the tap is down
+                guest.send(frame)
+
+    thread = threading.Thread(target=talk)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def links():
@@ -241,9 +260,14 @@ def test_guests_with_peers_reach_those_alone_that_have_them_too(helper, bridge_n
 
 def test_a_removed_bridge_comes_back_with_its_guests(helper, guest):
     one, two = Guest(helper, 3, peers=True), Guest(helper, 4, peers=True)
-    run("ip", "link", "del", "br-fc")
-    assert "master" not in links()[guest.name]
-    helper.ok("ensure_bridge", **NET)
+    lie = guest.ether(0x88cc, bytes(46), source=one.mac, target="01:80:c2:00:00:0e")
+    with talker(guest, lie):  # it never stops to say that it is another
+        for _ in range(10):
+            run("ip", "link", "del", "br-fc")
+            assert "master" not in links()[guest.name]
+            helper.ok("ensure_bridge", **NET)
+            table = run("bridge", "fdb", "show", "br", "br-fc").stdout.splitlines()
+            assert [line.split()[2] for line in table if line.startswith(one.mac)] == [one.name]
     guest.send(guest.echo())
     assert guest.waits_for(lambda f: f[12:14] == b"\x08\x00" and f[23] == 1 and f[34] == 0)
     with ear() as sock:

@@ -188,15 +188,15 @@ static int add_address(const struct priv_network *network, struct in_addr addres
         return r == -EEXIST ? 0 : told(r, "add the address to", network->bridge, err);
 }
 
-static int set_up(const char *name, int index, struct err *err)
+static int set_up_or_down(const char *name, int index, bool up, struct err *err)
 {
         struct ifinfomsg *info;
         union message m;
 
         info = link_message(&m, RTM_NEWLINK, 0, index);
-        info->ifi_flags = IFF_UP;
+        info->ifi_flags = up ? IFF_UP : 0;
         info->ifi_change = IFF_UP;
-        return told(ask(&m, NULL, NULL, err), "set up", name, err);
+        return told(ask(&m, NULL, NULL, err), up ? "set up" : "set down", name, err);
 }
 
 static int find_bridge(const char *name, struct link_state *ret_state, struct err *err)
@@ -226,7 +226,7 @@ int link_ensure_bridge(const struct priv_network *network, struct err *err)
         }
         if (r == 0)
                 r = add_address(network, address, state.index, err);
-        return r == 0 ? set_up(network->bridge, state.index, err) : r;
+        return r == 0 ? set_up_or_down(network->bridge, state.index, true, err) : r;
 }
 
 /* Leaving a bridge drops what it had learned or been told about the port, so a tap used again starts clean. */
@@ -278,8 +278,26 @@ static int place_mac(const char *tap, int index, const uint8_t *mac, struct err 
         return told(ask(&m, NULL, NULL, err), "place the guest behind", tap, err);
 }
 
+/* A tap that is up, because its guest runs, is down while it has no limits: a new port learns and is not isolated. */
+static int enter_bridge(const char *tap, int index, int master, struct err *err)
+{
+        int r = set_up_or_down(tap, index, false, err);
+
+        return r == 0 ? set_master(tap, index, master, err) : r;
+}
+
+static int give_port(const struct link_port *wish, int index, struct err *err)
+{
+        int r = limit_port(wish->tap, index, wish->has_peers, err);
+
+        if (r == 0 && wish->mac)
+                r = place_mac(wish->tap, index, wish->mac, err);
+        return r == 0 ? set_up_or_down(wish->tap, index, true, err) : r;
+}
+
 int link_attach_port(const struct link_port *wish, struct err *err)
 {
+        struct err other = { 0 };
         struct link_state port = { 0 }, master = { 0 };
         const char *tap = wish->tap;
         int r = find_bridge(wish->bridge, &master, err);
@@ -296,12 +314,13 @@ int link_attach_port(const struct link_port *wish, struct err *err)
                 port.master = 0;
         }
         if (r == 0 && port.master == 0)
-                r = set_master(tap, port.index, master.index, err);
-        if (r == 0)
-                r = limit_port(tap, port.index, wish->has_peers, err);
-        if (r == 0 && wish->mac)
-                r = place_mac(tap, port.index, wish->mac, err);
-        return r == 0 ? set_up(tap, port.index, err) : r;
+                r = enter_bridge(tap, port.index, master.index, err);
+        if (r < 0)
+                return r;
+        r = give_port(wish, port.index, err);
+        if (r < 0 && set_master(tap, port.index, 0, &other) < 0)
+                err_join(err, &other);
+        return r;
 }
 
 int link_delete_tap(const char *tap, struct err *err)

@@ -26,7 +26,7 @@ int link_ensure_bridge(const struct priv_network *network, struct err *err);
 /*
  * Makes tap a port of the bridge: learning nothing, reached only for mac (NULL: not at all), cut off from other ports
  * unless it has peers (which of them, the firewall says), and sets it up. In this order, so that no frame passes
- * before its limits stand.
+ * before its limits stand. When that fails the tap is in no bridge.
  */
 struct link_port {
         const char *tap, *bridge;
