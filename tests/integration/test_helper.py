@@ -416,6 +416,14 @@ def test_iptables_goes_on_showing_its_chain(helper, guest):
     assert "172.16.0.2" not in run("iptables-nft", "-S", "FORWARD").stdout
 
 
+def test_nat_is_for_the_guest_behind_the_tap(helper, guest):
+    before = ruleset()
+    for tap, ip in ((guest.name, "172.16.0.3"), (guest.name, "8.8.8.8"), ("tap-fc-3", guest.ip)):
+        assert helper.code("ensure_nat", tap=tap, guest_ip=ip, enable=True) == "not_found"
+        helper.ok("ensure_nat", tap=tap, guest_ip="172.16.0.3", enable=False)
+    assert ruleset() == before
+
+
 # A hostile daemon
 
 HUGE = "x" * 100000

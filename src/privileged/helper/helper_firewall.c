@@ -403,29 +403,53 @@ int firewall_each_guest(int (*see)(const struct firewall_guest *guest, void *use
         return r;
 }
 
-int firewall_set_nat(uint32_t guest_ip, bool enable, struct err *err)
+static bool is_pinned(const struct known *known, const char *tap, uint32_t guest_ip)
 {
-        scoped(nft_batch_done) struct nft_batch batch = { 0 };
-        scoped(nft_keys_done) struct nft_keys allowed = { 0 }, peers = { 0 };
-        uint32_t key = htonl(guest_ip);
-        int r = enable ? enable_forwarding(err) : 0;
+        for (size_t i = 0; i < known->pins.n; i++) {
+                struct pin pin;
 
-        if (r == 0)
-                r = begin(&batch, err);
-        if (r == 0)
-                r = nft_list_keys(&at_ip, &nat, &allowed, err);
-        if (r == 0)
-                r = nft_list_keys(&at_ip, &peer_ips, &peers, err);
+                memcpy(&pin, known->pins.bytes + i * sizeof(pin), sizeof(pin));
+                if (pin.guest_ip == guest_ip && strncmp(pin.tap, tap, IFNAMSIZ) == 0)
+                        return true;
+        }
+        return false;
+}
+
+static int allow_nat(struct nft_batch *batch, const struct known *known, const char *tap, uint32_t guest_ip,
+                     struct err *err)
+{
+        int r;
+
+        if (!is_pinned(known, tap, guest_ip))
+                return err_set(
+                        err, ENOENT, OP,
+                        "the address is not the one of the guest behind tap '%s'; stop and start its vm",
+                        tap);
+        r = enable_forwarding(err);
         if (r < 0)
                 return r;
-        if (enable)
-                nft_add_element(&batch, &at_ip, &nat, &key);
-        else if (has_key(&allowed, &key))
-                nft_delete_element(&batch, &at_ip, &nat, &key);
-        /* a guest with peers keeps its way through foreign chains; in ours it leads to them alone */
-        if (enable)
-                r = forward_allow(&batch, key, err);
-        else if (!has_key(&peers, &key))
-                r = forward_forbid(&batch, key, err);
+        nft_add_element(batch, &at_ip, &nat, &guest_ip);
+        return forward_allow(batch, guest_ip, err);
+}
+
+/* A guest with peers keeps its way through foreign chains; in ours it leads to them alone. */
+static int forbid_nat(struct nft_batch *batch, const struct known *known, uint32_t guest_ip, struct err *err)
+{
+        delete_when_known(batch, &at_ip, &nat, &known->nat, &guest_ip);
+        return has_key(&known->peer_ips, &guest_ip) ? 0 : forward_forbid(batch, guest_ip, err);
+}
+
+int firewall_set_nat(const char *tap, uint32_t guest_ip, bool enable, struct err *err)
+{
+        scoped(nft_batch_done) struct nft_batch batch = { 0 };
+        scoped(known_done) struct known known = { 0 };
+        uint32_t key = htonl(guest_ip);
+        int r = begin(&batch, err);
+
+        if (r == 0)
+                r = known_read(&known, err);
+        if (r < 0)
+                return r;
+        r = enable ? allow_nat(&batch, &known, tap, key, err) : forbid_nat(&batch, &known, key, err);
         return r == 0 ? nft_batch_commit(&batch, err) : r;
 }

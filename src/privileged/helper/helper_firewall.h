@@ -37,8 +37,11 @@ int firewall_add_bridge(const char *bridge, struct err *err);
 int firewall_admit(const char *bridge, const struct firewall_guest *guest, struct err *err);
 /* Nothing passes from tap any more, and what its guest was allowed ends. guest_ip 0: only what pins tell of it. */
 int firewall_forget(const char *tap, uint32_t guest_ip, struct err *err);
-/* Lets a guest out, with forwarding switched on and past a foreign forward policy of drop; or not. */
-int firewall_set_nat(uint32_t guest_ip, bool enable, struct err *err);
+/*
+ * Lets a guest out, with forwarding switched on and past a foreign forward policy of drop; or not. ENOENT: it is to be
+ * let out, and guest_ip is not pinned to tap.
+ */
+int firewall_set_nat(const char *tap, uint32_t guest_ip, bool enable, struct err *err);
 
 /* Calls see() with every guest that is pinned to a tap; nat is not told. The first failure of see() ends it. */
 int firewall_each_guest(int (*see)(const struct firewall_guest *guest, void *userdata, struct err *err),

@@ -186,7 +186,7 @@ static int ensure_nat(struct rpc_call *call, const void *params, json_t **ret_re
         (void) ret_result;
         if (r == 0)
                 r = priv_check_ipv4(p->guest_ip, "guest_ip", &guest_ip, err);
-        return r == 0 ? firewall_set_nat(guest_ip, p->enable, err) : r;
+        return r == 0 ? firewall_set_nat(p->tap, guest_ip, p->enable, err) : r;
 }
 
 static int send_signal(const struct rpc_call *call, uint32_t pid, int signal, struct err *err)
