@@ -129,26 +129,46 @@ bool text_ends_with(const char *s, const char *suffix)
         return n >= m && strcmp(s + n - m, suffix) == 0;
 }
 
-int text_parse_u64(const char *s, uint64_t max, uint64_t *ret_value)
+/* Moves *at past the digits it took. */
+static int take_digits(const char **at, uint64_t max, uint64_t *ret_value)
 {
+        const char *s = *at;
         uint64_t value = 0;
 
-        if (*s == '\0')
+        if (*s < '0' || *s > '9')
                 return -EINVAL;
-        for (; *s != '\0'; s++) {
-                uint64_t digit;
+        for (; *s >= '0' && *s <= '9'; s++) {
+                uint64_t digit = (uint64_t) (*s - '0');
 
-                if (*s < '0' || *s > '9')
-                        return -EINVAL;
-                digit = (uint64_t) (*s - '0');
                 if (value > (UINT64_MAX - digit) / 10)
                         return -EINVAL;
                 value = value * 10 + digit;
         }
         if (value > max)
                 return -EINVAL;
+        *at = s;
         *ret_value = value;
         return 0;
+}
+
+int text_parse_u64(const char *s, uint64_t max, uint64_t *ret_value)
+{
+        uint64_t value;
+
+        if (take_digits(&s, max, &value) < 0 || *s != '\0')
+                return -EINVAL;
+        *ret_value = value;
+        return 0;
+}
+
+int text_take_u64(const char **at, uint64_t max, uint64_t *ret_value)
+{
+        const char *s = *at + strspn(*at, " \t\n");
+        int r = take_digits(&s, max, ret_value);
+
+        if (r == 0)
+                *at = s;
+        return r;
 }
 
 void text_hex(const void *data, size_t n, char *out)

@@ -42,6 +42,8 @@ bool text_ends_with(const char *s, const char *suffix);
 
 /* Decimal digits only, no sign, no space, at most `max`. 0 or -EINVAL. */
 int text_parse_u64(const char *s, uint64_t max, uint64_t *ret_value);
+/* The next number of a row of them, as /proc has them: white space, then digits as above. *at then stands behind them. */
+int text_take_u64(const char **at, uint64_t max, uint64_t *ret_value);
 
 /* Lower-case hex of n bytes into out, which holds 2 n + 1. */
 void text_hex(const void *data, size_t n, char *out);

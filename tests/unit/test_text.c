@@ -1,0 +1,60 @@
+#include <errno.h>
+
+#include "base/text.h"
+#include "unit.h"
+
+static void a_number_is_digits_alone(void **state)
+{
+        static const char *const wrong[] = { "",
+                                             " 1",
+                                             "1 ",
+                                             "+1",
+                                             "-1",
+                                             "1.5",
+                                             "0x10",
+                                             "1k",
+                                             "11",
+                                             "18446744073709551616",
+                                             "99999999999999999999" };
+        uint64_t value = 7;
+
+        (void) state;
+        for (size_t i = 0; i < N_ELEMENTS(wrong); i++)
+                assert_int_equal(text_parse_u64(wrong[i], 10, &value), -EINVAL);
+        assert_int_equal(value, 7);
+        assert_int_equal(text_parse_u64("010", 10, &value), 0);
+        assert_int_equal(value, 10);
+        assert_int_equal(text_parse_u64("18446744073709551615", UINT64_MAX, &value), 0);
+        assert_true(value == UINT64_MAX);
+}
+
+static void a_row_of_numbers_is_taken_one_by_one(void **state)
+{
+        const char *at = "\t12  34\n5 x 6";
+        const char *before;
+        uint64_t value = 0;
+
+        (void) state;
+        assert_int_equal(text_take_u64(&at, 12, &value), 0);
+        assert_int_equal(value, 12);
+        before = at;
+        assert_int_equal(text_take_u64(&at, 33, &value), -EINVAL);
+        assert_ptr_equal(at, before); /* what is too large is not passed by */
+        assert_int_equal(text_take_u64(&at, 34, &value), 0);
+        assert_int_equal(text_take_u64(&at, 34, &value), 0);
+        assert_int_equal(value, 5);
+        assert_int_equal(text_take_u64(&at, 34, &value), -EINVAL);
+        assert_string_equal(at, " x 6");
+        at = "";
+        assert_int_equal(text_take_u64(&at, 34, &value), -EINVAL);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_number_is_digits_alone),
+                cmocka_unit_test(a_row_of_numbers_is_taken_one_by_one),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
