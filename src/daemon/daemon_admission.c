@@ -2,21 +2,23 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/scoped.h"
 #include "base/size.h"
+#include "base/text.h"
 #include "daemon/daemon_operation.h"
 #include "daemon/daemon_watch.h"
 #include "image/image_store.h"
 
-#define OP           "vm.admit"
-#define MEMINFO_LINE 256
-#define CHILD_PIDS   64
+#define OP         "vm.admit"
+#define PROC_MAX   (64U << 10)
+#define PAGES_MAX  (UINT64_C(1) << 44) /* of 64 KiB at most: their bytes do not overflow */
+#define CHILD_PIDS 64
 
 int admission_check_memory(const struct admission_memory *host, const char *vm_name, uint64_t wanted_mib,
                            struct err *err)
@@ -49,56 +51,54 @@ int admission_check_disk(uint64_t free_bytes, uint64_t wanted_bytes, const char 
                        wanted, folder, is_free);
 }
 
+static char *proc_text(const char *path)
+{
+        struct err ignored = { 0 };
+        char *text = NULL;
+
+        return file_read(path, PROC_MAX, &text, NULL, &ignored) < 0 ? xstrdup("") : text;
+}
+
 /* "MemAvailable:    1234 kB" (proc(5)). 0 when it cannot be read. */
 static uint64_t memory_available_mib(void)
 {
-        FILE *file = fopen("/proc/meminfo", "re");
-        char line[MEMINFO_LINE];
+        static const char label[] = "\nMemAvailable:";
+        scoped_free char *text = proc_text("/proc/meminfo");
+        const char *at = strstr(text, label);
         uint64_t kib = 0;
 
-        while (file && kib == 0 && fgets(line, sizeof(line), file))
-                if (strncmp(line, "MemAvailable:", strlen("MemAvailable:")) == 0)
-                        kib = strtoull(line + strlen("MemAvailable:"), NULL, 10);
-        if (file)
-                (void) fclose(file);
-        return kib / 1024;
+        if (!at)
+                return 0;
+        at += sizeof(label) - 1;
+        return text_take_u64(&at, UINT64_MAX, &kib) == 0 ? kib / 1024 : 0;
 }
 
+/* The second number of /proc/pid/statm, in pages. 0 when the process is gone. */
 static uint64_t resident_mib(pid_t pid)
 {
-        char path[64];
-        unsigned long long size = 0, resident = 0;
-        FILE *file;
+        scoped_free char *path = xasprintf("/proc/%d/statm", (int) pid);
+        scoped_free char *text = proc_text(path);
+        const char *at = text;
+        uint64_t size, resident;
 
-        (void) snprintf(path, sizeof(path), "/proc/%d/statm", (int) pid);
-        file = fopen(path, "re");
-        if (!file)
+        if (text_take_u64(&at, UINT64_MAX, &size) < 0 || text_take_u64(&at, PAGES_MAX, &resident) < 0)
                 return 0;
-        if (fscanf(file, "%llu %llu", &size, &resident) !=
-            2) /* NOLINT(cert-err34-c): the kernel's own numbers */
-                resident = 0;
-        (void) fclose(file);
         return resident * (uint64_t) sysconf(_SC_PAGESIZE) / MIB;
 }
 
 /* What a guest has touched: of the VMM, or of the QEMU below it. They map the same memory, so the larger one counts. */
 static uint64_t touched_mib(pid_t vmm)
 {
-        uint64_t most = resident_mib(vmm);
-        char path[64];
-        FILE *file;
-        int pid;
+        scoped_free char *path = xasprintf("/proc/%d/task/%d/children", (int) vmm, (int) vmm);
+        scoped_free char *text = proc_text(path);
+        uint64_t child, most = resident_mib(vmm);
+        const char *at = text;
 
-        (void) snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int) vmm, (int) vmm);
-        file = fopen(path, "re");
-        for (unsigned i = 0; file && i < CHILD_PIDS && fscanf(file, "%d", &pid) == 1;
-             i++) { /* NOLINT(cert-err34-c) */
-                uint64_t mib = resident_mib((pid_t) pid);
+        for (unsigned i = 0; i < CHILD_PIDS && text_take_u64(&at, INT32_MAX, &child) == 0; i++) {
+                uint64_t mib = resident_mib((pid_t) child);
 
                 most = mib > most ? mib : most;
         }
-        if (file)
-                (void) fclose(file);
         return most;
 }
 
