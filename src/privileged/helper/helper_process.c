@@ -67,18 +67,22 @@ static int read_proc(pid_t pid, const char *name, char **ret_text, size_t *ret_n
 /* All four of the user ids, so that nothing half changed passes. */
 static bool runs_as(pid_t pid, uid_t uid)
 {
+        static const char label[] = "\nUid:";
         scoped_free char *status = NULL;
-        unsigned ids[4];
-        const char *line;
+        const char *at;
+        uint64_t id;
         size_t n;
 
         if (read_proc(pid, "status", &status, &n) < 0)
                 return false;
-        line = strstr(status, "\nUid:");
-        /* NOLINTNEXTLINE(cert-err34-c): the kernel writes them */
-        if (!line || sscanf(line, "\nUid: %u %u %u %u", &ids[0], &ids[1], &ids[2], &ids[3]) != 4)
+        at = strstr(status, label);
+        if (!at)
                 return false;
-        return ids[0] == uid && ids[1] == uid && ids[2] == uid && ids[3] == uid;
+        at += sizeof(label) - 1;
+        for (unsigned i = 0; i < 4; i++)
+                if (text_take_u64(&at, UINT32_MAX, &id) < 0 || id != uid)
+                        return false;
+        return true;
 }
 
 /* The kernel keeps 15 bytes of a name (proc(5), comm). A process sets its own, so this is never the only proof. */
