@@ -184,7 +184,7 @@ def test_folders_and_archives_are_images_too(instance, images, kind):
 class Hostile(http.server.BaseHTTPRequestHandler):
     """One image, one layer; `mode` says what goes wrong on the way to it."""
     protocol_version = "HTTP/1.1"
-    mode, seen, manifest, config, layer = "", [], b"", b"", b""
+    mode, seen, scope, manifest, config, layer = "", [], "", b"", b"", b""
 
     def log_message(self, *words):
         pass
@@ -205,6 +205,8 @@ class Hostile(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         Hostile.seen.append((self.path, self.headers.get("Range"), self.headers.get("Authorization")))
+        if Hostile.mode == "tokens":
+            return self.send_token()
         if Hostile.mode == "redirect" and self.path.startswith("/v2/") and not self.headers.get("Authorization"):
             return self.send(401, headers=[("WWW-Authenticate", 'Basic realm="x"')])
         if self.path == "/v2/":
@@ -216,6 +218,18 @@ class Hostile(http.server.BaseHTTPRequestHandler):
         if self.path.endswith(hashlib.sha256(Hostile.config).hexdigest()):
             return self.send(200, Hostile.config)
         return self.send_layer()
+
+    def send_token(self):
+        """As Docker Hub and ghcr.io: who has no token is sent for one, by a challenge with the scope of no image of ours."""
+        wanted = "Basic " + base64.b64encode(b"me:word").decode()
+        if self.path.startswith("/token"):
+            if self.headers.get("Authorization") != wanted:
+                return self.send(401)
+            return self.send(200, json.dumps({"token": "of-nothing" if "scope" not in self.path else "scoped"}).encode())
+        if self.headers.get("Authorization") == "Bearer of-nothing":
+            return self.send(200)
+        realm = f"http://127.0.0.1:{self.server.server_port}/token"
+        return self.send(401, headers=[("WWW-Authenticate", f'Bearer realm="{realm}",service="here"{Hostile.scope}')])
 
     def send_layer(self):
         mode, layer, wanted = Hostile.mode, Hostile.layer, self.headers.get("Range")
@@ -247,7 +261,7 @@ def hostile(instance, images):
     def serve():  # setns(2) moves the calling thread alone
         with open(f"/run/netns/{instance.netns}") as namespace:
             assert ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), 0x40000000) == 0
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hostile)
+        server = http.server.ThreadingHTTPServer(("0.0.0.0", 0), Hostile)  # of the namespace, which has a loopback alone
         ready.put(server)
         server.serve_forever()
 
@@ -301,3 +315,31 @@ def test_a_login_is_kept_once_the_registry_has_taken_it(instance, hostile):
     assert "Basic " + base64.b64encode(b"me:word").decode() in {secret for *_, secret in Hostile.seen}
     instance.banger("registry", "logout", hostile)
     assert "there is no login" in instance.banger("registry", "logout", hostile, check=False).stderr
+
+
+@pytest.mark.parametrize("scope", ["", ',scope="repository:user/image:pull"'])
+def test_a_login_asks_the_token_server_for_a_token_of_no_repository(instance, hostile, scope):
+    Hostile.mode, Hostile.seen, Hostile.scope = "tokens", [], scope
+    done = instance.banger("registry", "login", hostile, "-u", "me", "--password-stdin", input="word\n")
+    assert done.stdout == f"logged in to {hostile}\n"
+    assert [path for path, *_ in Hostile.seen] == ["/v2/", "/token?service=here", "/v2/"]
+    instance.banger("registry", "logout", hostile)
+    done = instance.banger("registry", "login", hostile, "-u", "me", "--password-stdin", input="wrong\n", check=False)
+    assert done.returncode == 1 and "refuses the login" in done.stderr, done.stderr
+    assert "there is no login" in instance.banger("registry", "logout", hostile, check=False).stderr
+
+
+def test_a_login_is_not_for_a_mirror(instance, hostile):
+    port = hostile.rsplit(":", 1)[1]
+    config = instance.home / ".config/banger/config.toml"
+    instance.as_owner_mkdir(config.parent)
+    config.write_text(f'[registry."{hostile}"]\nmirrors = ["http://127.0.0.2:{port}/mirror"]\n')
+    instance.end_daemon()
+    Hostile.mode, Hostile.seen, Hostile.scope = "tokens", [], ""
+    try:
+        instance.banger("registry", "login", hostile, "-u", "me", "--password-stdin", input="word\n")
+        assert [path for path, *_ in Hostile.seen] == ["/v2/", "/token?service=here", "/v2/"]
+        instance.banger("registry", "logout", hostile)
+    finally:
+        config.unlink()
+        instance.end_daemon()

@@ -35,6 +35,7 @@ struct oci_registry {
         struct oci_credentials credentials;
         bool has_looked; /* for credentials */
         bool uses_basic;
+        bool is_login; /* of no repository */
 };
 
 static void add_endpoint(struct oci_registry *registry, const char *scheme, const char *host, bool no_verify,
@@ -78,7 +79,7 @@ static void add_endpoints(struct oci_registry *registry)
         size_t i;
 
         registry->ca_path = *json_text(settings, "ca") ? json_text(settings, "ca") : NULL;
-        json_array_foreach (json_object_get(settings, "mirrors"), i, mirror)
+        json_array_foreach (registry->is_login ? NULL : json_object_get(settings, "mirrors"), i, mirror)
                 if (i + 3 < ENDPOINTS_MAX && json_is_string(mirror))
                         add_mirror(registry, json_string_value(mirror));
         if (json_flag(settings, "insecure")) {
@@ -92,15 +93,17 @@ static void add_endpoints(struct oci_registry *registry)
         }
 }
 
-int oci_registry_new(const struct oci_reference *reference, const struct oci_registry_settings *settings,
-                     struct oci_registry **ret_registry, struct err *err)
+/* name: consumed. */
+static int make(const struct oci_reference *reference, const struct oci_registry_settings *settings,
+                char *name, bool is_login, struct oci_registry **ret_registry, struct err *err)
 {
         struct oci_registry *registry = xcalloc(1, sizeof(*registry));
         int r;
 
         registry->reference = reference;
         registry->settings = settings;
-        registry->name = oci_reference_format(reference);
+        registry->name = name;
+        registry->is_login = is_login;
         add_endpoints(registry);
         r = oci_http_init(&registry->http, err);
         if (r < 0) {
@@ -109,6 +112,12 @@ int oci_registry_new(const struct oci_reference *reference, const struct oci_reg
         }
         *ret_registry = registry;
         return 0;
+}
+
+int oci_registry_new(const struct oci_reference *reference, const struct oci_registry_settings *settings,
+                     struct oci_registry **ret_registry, struct err *err)
+{
+        return make(reference, settings, oci_reference_format(reference), false, ret_registry, err);
 }
 
 void oci_registry_free(struct oci_registry *registry)
@@ -216,7 +225,9 @@ int oci_registry_authenticate(struct oci_registry *registry, const char *header,
         }
         if (challenge.scheme != OCI_AUTH_BEARER)
                 return oci_registry_refusal(registry, 401, NULL, "image", err);
-        if (!challenge.scope)
+        if (registry->is_login) /* some registries name the scope of an example */
+                free(take_ptr(challenge.scope));
+        else if (!challenge.scope)
                 challenge.scope = xasprintf("repository:%s:pull", registry->reference->repository);
         like.ca_path = registry->ca_path;
         like.no_verify = endpoint_of(registry)->no_verify;
@@ -383,12 +394,10 @@ int oci_registry_login(const char *host, const struct oci_registry_settings *set
         struct oci_reference reference = { .registry = (char *) (uintptr_t) host,
                                            .repository = empty,
                                            .tag = empty };
-        int r = oci_registry_new(&reference, settings, &registry, err);
+        int r = make(&reference, settings, xstrdup(host), true, &registry, err);
 
         if (r < 0)
                 return r;
-        free(registry->name);
-        registry->name = xstrdup(host);
         registry->has_looked = true;
         registry->credentials.user = xstrdup(credentials->user);
         registry->credentials.secret = xstrdup(credentials->secret);

@@ -49,7 +49,10 @@ int oci_registry_authenticate(struct oci_registry *registry, const char *header,
 int oci_registry_refusal(const struct oci_registry *registry, long status, const char *body, const char *what,
                          struct err *err);
 
-/* Whether the registry takes these credentials: EACCES when not. */
+/*
+ * Whether the registry takes these credentials: EACCES when not. Its mirrors are not asked, since the secret is not for them,
+ * and a token server is asked for a token of no repository.
+ */
 int oci_registry_login(const char *host, const struct oci_registry_settings *settings,
                        const struct oci_credentials *credentials, struct err *err);
 
