@@ -18,12 +18,13 @@ struct oci_archive_entry {
 struct oci_archive {
         int fd;                            /* owned; a file, uncompressed */
         struct oci_archive_entry *entries; /* owned */
-        unsigned n_entries, capacity;
+        unsigned n_entries;
 };
 
 /*
- * Reads the headers of the tar in fd (consumed, also on failure). What is compressed, or no file, is copied into a file without a
- * name beside the cache first. EBADMSG: no tar, sparse entries; E2BIG.
+ * Reads the headers of the tar in fd (consumed, also on failure). What is compressed (gzip, bzip2, xz, zstd), or no file, is copied
+ * into a file without a name beside the cache first. Both is done by a confined process. EBADMSG: no tar, sparse entries; E2BIG;
+ * EPERM: the process did what its confinement forbids, or was killed.
  */
 int oci_archive_open(int owned_fd, const char *what, const struct oci_cache *cache,
                      struct oci_archive *ret_archive, struct err *err);

@@ -129,13 +129,8 @@ __attribute__((noreturn)) static void be(role_function *function, struct oci_fai
                                          const struct oci_job *job, pid_t parent)
 {
         struct err err = { 0 };
-        int r = function(job, parent, &err);
 
-        if (r == 0)
-                _exit(0);
-        memcpy(failure->message, err.message, sizeof(failure->message));
-        atomic_store(&failure->code, err.code);
-        _exit(1);
+        oci_child_end(failure, function(job, parent, &err), &err);
 }
 
 static int start(struct import *import, struct err *err)
@@ -163,41 +158,13 @@ static int start(struct import *import, struct err *err)
         return 0;
 }
 
-/* What a process said that a stranger's bytes may have taken over: text for a terminal, and no more. */
-static int hear(const struct oci_failure *failure, struct err *err)
-{
-        char message[ERR_MESSAGE_MAX];
-        int code = atomic_load(&failure->code);
-
-        memcpy(message, failure->message, sizeof(message));
-        message[sizeof(message) - 1] = '\0';
-        for (char *at = message; *at != '\0'; at++)
-                if ((unsigned char) *at < ' ' || (unsigned char) *at > '~')
-                        *at = '?';
-        return err_set(err, code > 0 && code < 4096 ? code : EIO, OP, "%s", message);
-}
-
-static int judge(const struct import *import, unsigned role, int status, struct err *err)
-{
-        static const char *const names[OCI_N_ROLES] = { "unpacks", "checks", "writes" };
-        const struct oci_failure *failure = &import->job.shared->failures[role];
-
-        if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-                return 0;
-        if (WIFEXITED(status) && atomic_load(&failure->code) != 0)
-                return hear(failure, err);
-        if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
-                return err_set(err, EPERM, OP,
-                               "the process that %s the layers tried what its confinement forbids: the image "
-                               "is hostile, or this is a bug",
-                               names[role]);
-        return err_set(err, EPERM, OP, "the process that %s the layers ended early (%s %d)", names[role],
-                       WIFSIGNALED(status) ? "signal" : "status",
-                       WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-}
-
 static int reap(struct import *import, unsigned role, struct err *err)
 {
+        static const char *const does[OCI_N_ROLES] = {
+                [OCI_INFLATER] = "unpacks the layers",
+                [OCI_CHECKER] = "checks the layers",
+                [OCI_WRITER] = "writes the layers",
+        };
         struct rusage usage;
         int status = 0;
 
@@ -206,7 +173,7 @@ static int reap(struct import *import, unsigned role, struct err *err)
                         return err_errno(err, OP, "wait for a process");
         import->pids[role] = 0;
         import->peak_kib += (uint64_t) usage.ru_maxrss;
-        return judge(import, role, status, err);
+        return oci_child_judge(&import->job.shared->failures[role], does[role], status, err);
 }
 
 static int report(const struct import *import, struct err *err)
@@ -265,7 +232,7 @@ static int run(struct import *import, struct oci_layers_result *ret_result, stru
         if (r == 0)
                 r = supervise(import, err);
         stop(import);
-        if (r < 0) {
+        if (r != 0) {
                 (void) unlink(import->job.options->image_path);
                 return r;
         }

@@ -13,6 +13,7 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 
+#include "image/oci/oci_child.h"
 #include "image/oci/oci_layers.h"
 #include "image/oci/oci_ring.h"
 
@@ -27,11 +28,6 @@ enum oci_role {
         OCI_CHECKER,
         OCI_WRITER,
         OCI_N_ROLES
-};
-
-struct oci_failure {
-        _Atomic int code; /* 0: none */
-        char message[ERR_MESSAGE_MAX];
 };
 
 struct oci_shared {
