@@ -11,6 +11,9 @@ struct image_pull_params {
         const char *image; /* catalog name or reference */
         const char *name;
         const char *kernel_ref;
+        const char
+                *input; /* of the reference "-": a file, or the descriptor of a living process below /proc */
+        const char *source; /* what the image is said to come from */
         uint64_t size;
 };
 

@@ -26,6 +26,7 @@ int cmd_vm_session_kill(struct cli *cli, const struct cli_args *args, struct err
 int cmd_vm_ssh(struct cli *cli, const struct cli_args *args, struct err *err);
 int cmd_vm_logs(struct cli *cli, const struct cli_args *args, struct err *err);
 int cmd_image_pull(struct cli *cli, const struct cli_args *args, struct err *err);
+int cmd_image_build(struct cli *cli, const struct cli_args *args, struct err *err);
 int cmd_image_list(struct cli *cli, const struct cli_args *args, struct err *err);
 int cmd_image_show(struct cli *cli, const struct cli_args *args, struct err *err);
 int cmd_image_register(struct cli *cli, const struct cli_args *args, struct err *err);

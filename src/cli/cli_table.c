@@ -82,6 +82,31 @@ static const struct rpc_field vms_options[] = {
         VALUE("label", "only those with this label: team, or team=infra"),
         RPC_END,
 };
+static const char *const pull_omitted[] = { "input", "source", NULL };
+static const struct rpc_field build_options[] = {
+        VALUE("name", "name of the image (default: the folder's)", .short_option = 't',
+              .sense = RPC_IMAGE_NAME),
+        VALUE("file", "the Dockerfile (default: Dockerfile or Containerfile in the folder)",
+              .short_option = 'f'),
+        VALUE("build_arg", "value of an ARG of the Dockerfile, NAME=VALUE; may be repeated", .repeats = true),
+        VALUE("target", "stage to stop at"),
+        FLAG("no_network", 0, "let the build reach nothing: no registry, no packages"),
+        {.name = "vcpu",
+                                                                                    .kind = RPC_KIND_U32,
+                                                                                    .doc = "virtual processors of the vm that builds",
+                                                                                    .min = 1,
+                                                                                    .max = 32 },
+        { .name = "memory",             .kind = RPC_KIND_U64,    .sense = RPC_MIB, .doc = "its memory, as 4G"},
+        { .name = "disk_size",
+                                                                                    .kind = RPC_KIND_U64,
+                                                                                    .sense = RPC_BYTES,
+                                                                                    .doc = "its disk, which holds the folder, each stage and the result, as 20G"                                                         },
+        { .name = "size",
+                                                                                    .kind = RPC_KIND_U64,
+                                                                                    .sense = RPC_BYTES,
+                                                                                    .doc = "size of the image's root file system (default: by its content)"                                                         },
+        RPC_END,
+};
 static const struct rpc_field list_options[] = {
         FLAG("available", 'a', "only what can be pulled"),
         RPC_END,
@@ -350,13 +375,31 @@ const struct cli_command cli_commands[] = {
                   "that "
                   "is here "
                   "is asked\nabout and left as it is when it has not changed. oci:DIR, oci-archive:FILE and "
-                  "docker-archive:FILE\n(docker save, podman save) are images that were never pushed.", .examples = "banger image pull debian-bookworm\nbanger image pull alpine:3.20\n"
+                  "docker-archive:FILE\n(docker save, podman save) are images that were never pushed; '-' is "
+                  "one of either "
+                  "kind on standard input.", .examples = "banger image pull debian-bookworm\nbanger image pull alpine:3.20\n"
                       "banger image pull --name app --size 4GiB ghcr.io/owner/app:1.0\n"
-                      "banger image pull docker-archive:./app.tar", .method = &api_image_pull,
+                      "banger image pull docker-archive:./app.tar\n"
+                      "docker save app | banger image pull --name app -", .method = &api_image_pull,
+         .omitted = pull_omitted,
          .operands = { "image" },
          .n_required = 1,
          .has_json = true,
          .run = cmd_image_pull },
+        { .words = "image build",
+         .doc = "Build a Dockerfile in a vm and keep the result as an image",
+         .details =
+                  "The folder is copied into a vm of its own, buildah builds there, and the vm is deleted: "
+                  "nothing of the\nbuild runs on this host. .dockerignore counts. What the build says goes "
+                  "to standard error. The same folder\nbuilt again replaces the image; vms made from it "
+                  "stay as they are.", .examples = "banger image build .\n"
+                      "banger image build --name app --build-arg VERSION=1.2 ./app\n"
+                      "banger image build -f ./app/Dockerfile.test --target test ./app\n"
+                      "banger vm run --rm --image app", .options = build_options,
+         .operands = { "path" },
+         .n_required = 1,
+         .has_json = true,
+         .run = cmd_image_build },
         { .words = "image list",
          .alias = "ls",
          .doc = "List the images that are here and those that can be pulled",
@@ -534,5 +577,5 @@ const struct cli_command cli_commands[] = {
                       "banger completion fish > ~/.config/fish/completions/banger.fish", .operands = { "shell" },
          .n_required = 1,
          .run = cmd_completion },
-        { .words = NULL                                                                             },
+        { .words = NULL                                                                    },
 };

@@ -6,7 +6,10 @@
 #include "api/api_vm.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "cli/cli_signals.h"
 #include "cli/render_error.h"
+
+#define DELETE_TIMEOUT_MS 10000 /* spec 3.3: a fresh deadline of its own */
 
 int vms_fetch(struct cli *cli, bool brief, json_t **ret_vms, struct err *err)
 {
@@ -143,4 +146,22 @@ int vms_do_each(struct cli *cli, const struct cli_args *args, const struct rpc_m
                 return r;
         return args->n_operands == 1 ? do_one(cli, args, method, vms, err)
                                      : do_many(cli, args, method, vms, err);
+}
+
+void vms_delete_at_end(struct cli *cli, const char *vm)
+{
+        struct err failure = { 0 };
+
+        if (cli_call_at_end(cli, &api_vm_delete, vm_params(vm), DELETE_TIMEOUT_MS, &failure) == 0)
+                return;
+        (void) err_wrap(&failure, "vm '%s' was not deleted; try: banger vm delete %s", vm, vm);
+        error_print(cli->code, cli->op_id, failure.message);
+        cli->code[0] = cli->op_id[0] = '\0';
+}
+
+bool vms_is_interrupted(struct cli *cli)
+{
+        if (cli->signal == 0)
+                cli->signal = signals_waiting();
+        return cli->signal != 0;
 }

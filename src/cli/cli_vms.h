@@ -20,3 +20,8 @@ int vms_do_each(struct cli *cli, const struct cli_args *args, const struct rpc_m
  * them. Returns how many failed.
  */
 size_t vms_report(struct cli_one *ones, size_t n_ones);
+
+/* At the end of a command that made it, with a deadline of its own; what fails is told, with the way out. */
+void vms_delete_at_end(struct cli *cli, const char *vm);
+/* Whether a signal came while signals were held (cli_signals.h) and nothing took it; it is in cli->signal then. */
+bool vms_is_interrupted(struct cli *cli);

@@ -1,6 +1,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "api/api_image.h"
 #include "base/json.h"
@@ -9,12 +10,38 @@
 #include "cli/cli_call.h"
 #include "cli/cli_commands.h"
 #include "cli/cli_confirm.h"
+#include "cli/cli_signals.h"
+#include "cli/cli_spool.h"
 #include "cli/render_error.h"
 #include "cli/render_table.h"
 
 int cmd_image_pull(struct cli *cli, const struct cli_args *args, struct err *err)
 {
-        return call_and_name(cli, args, &api_image_pull, err);
+        scoped(cli_spool_end) struct cli_spool spool = { 0 };
+        int r;
+
+        if (strcmp(json_text(args->params, "image"), "-") != 0)
+                return call_and_name(cli, args, &api_image_pull, err);
+        if (isatty(STDIN_FILENO) == 1)
+                return err_set(err, EINVAL, "image.pull",
+                               "'-' reads an archive from standard input, which is a terminal");
+        if (*json_text(args->params, "name") == '\0')
+                return err_set(err, EINVAL, "image.pull",
+                               "an image from standard input needs a name: add --name");
+        signals_hold();
+        r = cli_spool_begin(cli, &spool, err);
+        if (r == 0)
+                r = cli_spool_fill(cli, &spool, STDIN_FILENO, err);
+        if (r == 0)
+                r = cli_spool_hand_over(cli, &spool, err);
+        if (r == 0) {
+                (void) json_object_set_new(args->params, "input", json_string(spool.path));
+                (void) json_object_set_new(args->params, "source", json_string("standard input"));
+                r = call_and_name(cli, args, &api_image_pull, err);
+        }
+        cli_spool_end(&spool);
+        signals_release();
+        return r;
 }
 
 int cmd_image_register(struct cli *cli, const struct cli_args *args, struct err *err)

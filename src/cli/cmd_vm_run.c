@@ -13,13 +13,11 @@
 #include "cli/cli_guest.h"
 #include "cli/cli_parse.h"
 #include "cli/cli_signals.h"
+#include "cli/cli_vms.h"
 #include "cli/cli_workspace.h"
-#include "cli/render_error.h"
 #include "cli/render_progress.h"
 #include "cli/render_style.h"
 #include "workspace/workspace_send.h"
-
-#define DELETE_TIMEOUT_MS 10000 /* spec 3.3: a fresh deadline of its own */
 
 /* One vm run; all borrowed. */
 struct run {
@@ -134,14 +132,6 @@ static int run_command(struct cli *cli, const struct run *run, struct err *err)
         return fd < 0 ? fd : cli_run_in_guest(fd, &command, err);
 }
 
-/* A signal that came where nothing took it ends this at the next step. */
-static bool is_interrupted(struct cli *cli)
-{
-        if (cli->signal == 0)
-                cli->signal = signals_waiting();
-        return cli->signal != 0;
-}
-
 /* With a VM that runs. Exit status or -code. */
 static int use_vm(struct cli *cli, const struct run *run, const json_t *vm, struct err *err)
 {
@@ -151,7 +141,7 @@ static int use_vm(struct cli *cli, const struct run *run, const json_t *vm, stru
                 return r;
         if (run->workspace && !run->args->command && !run->no_bootstrap)
                 cli_workspace_bootstrap(cli, run->workspace, run->vm, run->is_detached);
-        if (is_interrupted(cli)) /* neither of these fails, but both can be interrupted */
+        if (vms_is_interrupted(cli)) /* neither of these fails, but both can be interrupted */
                 return err_set(err, ECANCELED, "vm.run", "interrupted");
         print_ready(run, vm);
         if (run->args->command || (json_flag(vm, "image_command") && !run->workspace && !run->is_detached))
@@ -161,17 +151,6 @@ static int use_vm(struct cli *cli, const struct run *run, const json_t *vm, stru
         (void) printf("%s\n", run->vm);
         (void) fprintf(stderr, "vm '%s' runs; connect with: banger vm ssh %s\n", run->vm, run->vm);
         return 0;
-}
-
-static void delete_vm(struct cli *cli, const struct run *run)
-{
-        struct err failure = { 0 };
-
-        if (cli_call_at_end(cli, &api_vm_delete, vm_params(run->vm), DELETE_TIMEOUT_MS, &failure) == 0)
-                return;
-        (void) err_wrap(&failure, "vm '%s' was not deleted; try: banger vm delete %s", run->vm, run->vm);
-        error_print(cli->code, cli->op_id, failure.message);
-        cli->code[0] = cli->op_id[0] = '\0';
 }
 
 static int create_and_use(struct cli *cli, struct run *run, struct err *err)
@@ -184,10 +163,10 @@ static int create_and_use(struct cli *cli, struct run *run, struct err *err)
         if (r < 0)
                 return r;
         run->vm = json_text(reply.result, "name");
-        r = is_interrupted(cli) ? err_set(err, ECANCELED, "vm.run", "interrupted")
-                                : use_vm(cli, run, reply.result, err);
+        r = vms_is_interrupted(cli) ? err_set(err, ECANCELED, "vm.run", "interrupted")
+                                    : use_vm(cli, run, reply.result, err);
         if (run->is_removed)
-                delete_vm(cli, run);
+                vms_delete_at_end(cli, run->vm);
         else if (!run->is_detached || r < 0)
                 session_remind(run->vm);
         return r;

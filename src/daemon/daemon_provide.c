@@ -35,13 +35,14 @@ static void provided(struct daemon_operation *operation, const struct daemon_job
 void daemon_provide_image(struct daemon_operation *operation, char **image, daemon_operation_then *then)
 {
         scoped(image_wanted_done) struct image_wanted wanted = { 0 };
+        const struct image_wish wish = { .word = *image, .local_first = true };
         struct daemon *daemon = operation->daemon;
         struct err err = { 0 };
         json_auto_t *nothing = json_object();
         scoped_free char *key = NULL;
         json_t *params;
 
-        if (image_wanted_find(daemon->images_folder, *image, NULL, true, &wanted, &err) < 0) {
+        if (image_wanted_find(daemon->images_folder, &wish, &wanted, &err) < 0) {
                 then(operation, &(struct daemon_job_end){ .err = &err });
                 return;
         }

@@ -56,11 +56,12 @@ json_t *daemon_reference_job_params(const struct daemon *daemon, const struct im
         scoped_free char *registries =
                 daemon->config.registries ? json_dumps(daemon->config.registries, JSON_COMPACT) : NULL;
 
-        return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:b, s:s, s:s, s:s*, s:s*}", "image",
-                         wanted->reference, "reference", wanted->reference, "name", wanted->name,
-                         "images_folder", daemon->images_folder, "cache_folder", daemon->layout.cache, "size",
-                         (json_int_t) size, "replace", (int) wanted->is_here, "auth_file", auth_file, "home",
-                         daemon->layout.owner_home, "registries", registries, "kernel", kernel);
+        return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:b, s:s, s:s, s:s*, s:s*}", "image",
+                         wanted->reference, "reference", wanted->reference, "source", wanted->source, "name",
+                         wanted->name, "images_folder", daemon->images_folder, "cache_folder",
+                         daemon->layout.cache, "size", (json_int_t) size, "replace", (int) wanted->is_here,
+                         "auth_file", auth_file, "home", daemon->layout.owner_home, "registries", registries,
+                         "kernel", kernel);
 }
 
 json_t *daemon_kernel_job_params(const struct daemon *daemon, const char *kernel, bool replace)
@@ -164,9 +165,10 @@ DAEMON_HANDLER(daemon_image_pull)
         const struct image_pull_params *p = params;
         struct daemon *daemon = daemon_of(call);
         scoped(image_wanted_done) struct image_wanted wanted = { 0 };
+        const struct image_wish wish = { .word = p->image, .name = p->name, .source = p->source };
         scoped_free char *key = NULL;
         json_t *job_params;
-        int r = image_wanted_find(daemon->images_folder, p->image, p->name, false, &wanted, err);
+        int r = image_wanted_find(daemon->images_folder, &wish, &wanted, err);
 
         (void) ret_result;
         if (r == 0)
@@ -178,6 +180,8 @@ DAEMON_HANDLER(daemon_image_pull)
         job_params = wanted.reference
                              ? daemon_reference_job_params(daemon, &wanted, p->size, p->kernel_ref)
                              : daemon_image_job_params(daemon, p->image, wanted.name, p->size, false);
+        if (p->input)
+                (void) json_object_set_new(job_params, "input", json_string(p->input));
         daemon_operation_shared_job(daemon_operation_new(daemon, call, "image.pull"), key, "job.image.pull",
                                     job_params, daemon_answer_with_job);
         return RPC_LATER;

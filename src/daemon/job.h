@@ -15,6 +15,7 @@ struct job_image_params {
         const char *url, *sha256, *distro;                     /* of its bundle, when it has one */
         const char *kernel;                                    /* of a bundle, a registry or a place */
         const char *reference, *registries, *auth_file, *home; /* of a registry or a place */
+        const char *input, *source;                            /* the same */
         uint64_t size, bundle_size;
         bool replace;
 };

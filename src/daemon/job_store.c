@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,8 @@ static const struct rpc_field image_params[] = {
         RPC_FIELD(struct job_image_params, images_folder, "where images are", .required = true),
         RPC_FIELD(struct job_image_params, cache_folder, "where downloads are", .required = true),
         RPC_FIELD(struct job_image_params, reference, "of an image of a registry or a place"),
+        RPC_FIELD(struct job_image_params, input, "what is read for the reference '-'"),
+        RPC_FIELD(struct job_image_params, source, "what it is said to come from"),
         RPC_FIELD(struct job_image_params, kernel, "kernel it boots"),
         RPC_FIELD(struct job_image_params, registries, "how registries are reached, as JSON"),
         RPC_FIELD(struct job_image_params, auth_file, "logins of registries"),
@@ -157,15 +160,17 @@ int job_image_pull_run(struct rpc_call *call, const void *params, json_t **ret_r
                                              .size = p->bundle_size };
         struct text files[3] = { { 0 }, { 0 }, { 0 } };
         const char *credential_files[4] = { 0 };
+        scoped_close int input = p->input ? open(p->input, O_RDONLY | O_CLOEXEC) : FD_NONE;
         const struct image_pull pull = {
                 .bundle = p->url ? &bundle : NULL,
                 .name = p->name,
                 .recipe = p->image,
                 .reference = p->reference,
+                .source = p->source,
                 .kernel = p->kernel,
                 .registries = p->registries,
                 .credential_files = credential_files,
-                .stdin_fd = FD_NONE,
+                .stdin_fd = input,
                 .images_folder = p->images_folder,
                 .cache_folder = p->cache_folder,
                 .size = p->size,
@@ -176,6 +181,9 @@ int job_image_pull_run(struct rpc_call *call, const void *params, json_t **ret_r
         size_t n = 0;
         int r;
 
+        if (p->input && input < 0)
+                return err_errno(err, "image.pull", "read %s (%s)", p->source ? p->source : "the input",
+                                 p->input);
         find_credential_files(p, files);
         for (size_t i = 0; i < 3; i++)
                 if (files[i].n > 0)

@@ -64,6 +64,7 @@ static int job_init(struct oci_job *job, const struct image_pull *pull, struct e
                 .cache_folder = pull->cache_folder,
                 .size = pull->size,
                 .stdin_fd = pull->stdin_fd,
+                .stdin_name = pull->source,
                 .progress = { .stage = on_stage,
                              .layer = on_layer,
                              .userdata = (void *) (uintptr_t) &pull->progress },
@@ -97,7 +98,7 @@ static int make_files(struct oci_job *job, const char *folder, struct err *err)
         scoped_free char *seed = xasprintf("%s/" IMAGE_WORK_SEED, folder);
         scoped(oci_pulled_done) struct oci_pulled pulled = { 0 };
         struct image_facts facts = { .name = pull->name,
-                                     .source = pull->reference,
+                                     .source = pull->source ? pull->source : pull->reference,
                                      .kernel =
                                              pull->kernel ? pull->kernel : image_catalog_entries[0].kernel };
         int r;
@@ -125,15 +126,16 @@ static bool is_as_wanted(const struct image_pull *pull, const struct image *imag
 /* 1: the image that is here is what the registry has; it is in *ret_image. */
 static int is_current(const struct oci_job *job, struct image *ret_image, struct err *err)
 {
-        char digest[OCI_DIGEST_MAX];
+        char digest[OCI_DIGEST_MAX] = ""; /* of another source: not asked for */
         struct err ignored = { 0 };
         struct image image = { 0 };
         int r;
 
         if (image_read(job->pull->images_folder, job->pull->name, &image, &ignored) < 0)
                 return 0;
-        r = strcmp(image.source, job->pull->reference) == 0 ? oci_pull_resolve(&job->request, digest, err)
-                                                            : 0;
+        r = strcmp(image.source, job->pull->source ? job->pull->source : job->pull->reference) == 0
+                    ? oci_pull_resolve(&job->request, digest, err)
+                    : 0;
         if (r == 0 && digest[0] != '\0' && strcmp(image.digest, digest) == 0 &&
             is_as_wanted(job->pull, &image)) {
                 *ret_image = image;

@@ -53,6 +53,7 @@ struct image_pull {
         const char *recipe; /* catalog name: "debian-bookworm" */
         const char
                 *reference; /* or an image of a registry or a place on this machine; NULL: of the catalog */
+        const char *source; /* of a reference: what it is said to come from */
         const char *kernel; /* of a reference: the kernel it goes with */
         const char *registries;              /* of a reference: the [registry] tables as JSON; NULL: none */
         const char *const *credential_files; /* of a reference: oci_credentials_find() */

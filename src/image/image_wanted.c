@@ -15,6 +15,7 @@ void image_wanted_done(struct image_wanted *wanted)
 {
         free(wanted->name);
         free(wanted->reference);
+        free(wanted->source);
         *wanted = (struct image_wanted){ 0 };
 }
 
@@ -57,7 +58,7 @@ static int choose_name(const char *images_folder, const struct oci_reference *re
 {
         for (int whole = 0; whole < 2; whole++) {
                 scoped_free char *name = oci_reference_local_name(reference, whole);
-                enum name_state state = look_at(images_folder, name, wanted->reference);
+                enum name_state state = look_at(images_folder, name, wanted->source);
 
                 if (state == NAME_TAKEN || image_catalog_find(name))
                         continue;
@@ -68,23 +69,23 @@ static int choose_name(const char *images_folder, const struct oci_reference *re
         return err_set(err, EEXIST, OP, "'%s' needs a name here: add --name", wanted->reference);
 }
 
-static int take_reference(const char *images_folder, const char *word, const char *name,
+static int take_reference(const char *images_folder, const struct image_wish *wish,
                           struct image_wanted *wanted, struct err *err)
 {
+        const char *name = wish->name;
         scoped(oci_reference_done) struct oci_reference reference = { 0 };
-        int r = oci_reference_parse(word, &reference, err);
+        int r = oci_reference_parse(wish->word, &reference, err);
 
         if (r < 0)
                 return r;
-        if (reference.transport == OCI_TRANSPORT_STDIN)
-                return err_set(err, ENOTSUP, OP,
-                               "an image cannot come from standard input: save it to a file and give "
-                               "docker-archive:FILE or oci-archive:FILE");
+        if (reference.transport == OCI_TRANSPORT_STDIN && !name)
+                return err_set(err, EINVAL, OP, "an image from standard input needs a name: add --name");
         wanted->reference = oci_reference_format(&reference);
+        wanted->source = xstrdup(wish->source ? wish->source : wanted->reference);
         if (!name)
                 return choose_name(images_folder, &reference, wanted, err);
         wanted->name = xstrdup(name);
-        switch (look_at(images_folder, name, wanted->reference)) {
+        switch (look_at(images_folder, name, wanted->source)) {
         case NAME_OURS:
                 wanted->is_here = true;
                 return 0;
@@ -94,21 +95,21 @@ static int take_reference(const char *images_folder, const char *word, const cha
                 break;
         }
         return err_set(err, EEXIST, OP, "image '%s' exists and is not %s: delete it, or give another --name",
-                       name, wanted->reference);
+                       name, wanted->source);
 }
 
-int image_wanted_find(const char *images_folder, const char *word, const char *name, bool local_first,
+int image_wanted_find(const char *images_folder, const struct image_wish *wish,
                       struct image_wanted *ret_wanted, struct err *err)
 {
         struct image_wanted wanted = { 0 };
-        bool is_here = local_first && is_local(images_folder, word);
+        bool is_here = wish->local_first && is_local(images_folder, wish->word);
         int r = 0;
 
-        if (is_here || image_catalog_find(word)) {
-                wanted.name = xstrdup(name ? name : word);
+        if (is_here || image_catalog_find(wish->word)) {
+                wanted.name = xstrdup(wish->name ? wish->name : wish->word);
                 wanted.is_here = is_here || is_local(images_folder, wanted.name);
         } else {
-                r = take_reference(images_folder, word, name, &wanted, err);
+                r = take_reference(images_folder, wish, &wanted, err);
         }
         if (r < 0) {
                 image_wanted_done(&wanted);

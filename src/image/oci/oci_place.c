@@ -87,7 +87,7 @@ static int read_file(const struct oci_place *place, const char *name, uint64_t m
                      struct err *err)
 {
         scoped_close int fd = FD_NONE;
-        uint64_t offset, size;
+        uint64_t offset = 0, size = 0;
         char buffer[16384];
         int r = open_file(place, name, &fd, &offset, &size, err);
 
@@ -156,7 +156,7 @@ static int open_place(struct oci_place *place, const struct oci_cache *cache, in
 }
 
 int oci_place_open(const struct oci_reference *reference, const struct oci_cache *cache, int stdin_fd,
-                   struct oci_place **ret_place, struct err *err)
+                   const char *stdin_name, struct oci_place **ret_place, struct err *err)
 {
         struct oci_place *place = xcalloc(1, sizeof(*place));
         int r;
@@ -165,7 +165,7 @@ int oci_place_open(const struct oci_reference *reference, const struct oci_cache
                                      .folder = FD_NONE,
                                      .archive = { .fd = FD_NONE },
                                      .name = reference->transport == OCI_TRANSPORT_STDIN
-                                                     ? xstrdup("standard input")
+                                                     ? xstrdup(stdin_name ? stdin_name : "standard input")
                                                      : xasprintf("'%s'", reference->path) };
         r = open_place(place, cache, stdin_fd, err);
         if (r < 0) {
@@ -383,7 +383,7 @@ int oci_place_layer(struct oci_place *place, struct oci_fetch_blob *blob, struct
         const struct oci_descriptor *descriptor = blob->descriptor;
         scoped_free char *path = place->is_docker ? NULL : blob_path(descriptor->digest);
         const char *name = path;
-        uint64_t size;
+        uint64_t size = 0;
         int r;
 
         for (unsigned i = 0; place->is_docker && i < place->n_layers; i++)

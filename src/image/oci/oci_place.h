@@ -10,9 +10,9 @@
 
 struct oci_place;
 
-/* cache takes the copy (without a name) of what cannot be read where it is: standard input, and compressed archives. */
+/* stdin_fd (borrowed) and its name in messages are of the reference "-". cache takes the copy (without a name) of what cannot be read where it is: standard input, and compressed archives. */
 int oci_place_open(const struct oci_reference *reference, const struct oci_cache *cache, int stdin_fd,
-                   struct oci_place **ret_place, struct err *err);
+                   const char *stdin_name, struct oci_place **ret_place, struct err *err);
 void oci_place_close(struct oci_place *place);
 
 /* As oci_registry_manifest(): of the image that the reference's tag chooses, or of a digest. */

@@ -54,7 +54,8 @@ static int open_source(struct state *state, struct err *err)
                 return r;
         if (pull->reference->transport == OCI_TRANSPORT_REGISTRY)
                 return oci_registry_new(pull->reference, &pull->settings, &state->registry, err);
-        return oci_place_open(pull->reference, &state->cache, pull->stdin_fd, &state->place, err);
+        return oci_place_open(pull->reference, &state->cache, pull->stdin_fd, pull->stdin_name, &state->place,
+                              err);
 }
 
 static int get_manifest(struct state *state, const char *digest, struct text *text,

@@ -27,6 +27,7 @@ struct oci_pull {
         const char *image_path; /* the ext4 to write; its folder exists */
         uint64_t size;          /* of the file system; 0: by its content */
         int stdin_fd;           /* for "-"; FD_NONE */
+        const char *stdin_name; /* of it, for messages */
         struct oci_progress progress;
 };
 
