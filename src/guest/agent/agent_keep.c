@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -272,6 +273,7 @@ static void command_ended(struct keeper *keeper, const uint8_t *end)
                 keeper->end[0] = GUEST_END_KILLED, keeper->end[1] = SIGKILL;
         keeper->ended = true;
         keeper->ended_ns = clock_real_ns();
+        (void) prctl(PR_SET_NAME, "banger-ended"); /* a session no more (agent_serve.h), only its output */
         (void) close(keeper->session.fd);
         guest_channel_done(&keeper->session);
 }

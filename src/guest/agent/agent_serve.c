@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -15,7 +15,6 @@
 
 #define REQUEST_TIMEOUT_MS 10000
 #define LINGER_MS          3000
-#define NS_PER_S           1000000000U
 
 static int answer(int fd, json_t *owned_json)
 {
@@ -40,16 +39,6 @@ void agent_refuse(int fd, const struct err *err)
                                 clock_monotonic_ms() + REQUEST_TIMEOUT_MS);
 }
 
-static int set_clock(uint64_t real_ns, struct err *err)
-{
-        struct timespec time = { .tv_sec = (time_t) (real_ns / NS_PER_S),
-                                 .tv_nsec = (long) (real_ns % NS_PER_S) };
-
-        if (clock_settime(CLOCK_REALTIME, &time) < 0)
-                return err_errno(err, "agent.clock", "set the clock");
-        return 0;
-}
-
 /* Requests that have an answer and nothing else. NULL: *err says why. */
 static json_t *ask(const struct guest_request *request, struct err *err)
 {
@@ -59,13 +48,15 @@ static json_t *ask(const struct guest_request *request, struct err *err)
                 sync();
                 return json_object();
         case GUEST_OP_SET_CLOCK:
-                return set_clock(request->real_ns, err) < 0 ? NULL : json_object();
+                return agent_clock_shift(request->shift_ns, request->slew, err) < 0 ? NULL : json_object();
         case GUEST_OP_HEALTH:
                 return agent_health();
         case GUEST_OP_STATS:
                 return agent_stats();
         case GUEST_OP_PORTS:
                 return agent_ports();
+        case GUEST_OP_SYSTEM:
+                return agent_system();
         case GUEST_OP_SESSIONS:
                 return agent_sessions();
         case GUEST_OP_SESSION_KILL:
@@ -181,6 +172,7 @@ void agent_serve(int fd, void (*on_started)(void *), void *context)
         (void) signal(SIGCHLD, SIG_DFL);
         r = receive_request(fd, &request, &err);
         if (r == 0 && request.op == GUEST_OP_EXEC) {
+                (void) prctl(PR_SET_NAME, AGENT_SESSION_NAME);
                 r = request.detach ? agent_keep(fd, &request, on_started, context, &err)
                                    : agent_exec(fd, &request, on_started, context, &err);
         } else if (r == 0) {

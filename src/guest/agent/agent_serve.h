@@ -42,6 +42,18 @@ json_t *agent_health(void);
 json_t *agent_stats(void);
 /* {"listeners": [{protocol, address, port, pid, process}]} */
 json_t *agent_ports(void);
+/* {"system", "disks"}: what the guest's init says of the whole, and room on its disks. Starts a program. */
+json_t *agent_system(void);
+/* {"/": {total_bytes, free_bytes, inodes, inodes_free}, ...} */
+json_t *agent_disks(void);
+
+/* What a process that serves an exec is called, so that agent_health() can count the sessions. */
+#define AGENT_SESSION_NAME "banger-session"
+
+/* agent_clock.c: adds real_ns, and ntp when the guest disciplines its clock itself. */
+void agent_clock_tell(json_t *json);
+/* Adds shift_ns to the clock: at once, or at the pace of adjtime(3). */
+int agent_clock_shift(int64_t shift_ns, bool slew, struct err *err);
 
 /* Starts the power-off of a guest whose disks were synced, by its init. */
 void agent_power_off(void);

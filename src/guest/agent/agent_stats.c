@@ -1,4 +1,5 @@
 /* Health and numbers, read from /proc when asked (proc(5)). What is not there is left out. */
+#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -10,8 +11,9 @@
 #include "guest/agent/agent_serve.h"
 #include "guest/contract/guest_frame.h"
 
-#define PROC_MAX    (256U << 10)
-#define SECTOR_SIZE 512 /* the unit of /sys/block/.../stat, whatever the disk's is */
+#define PROC_MAX         (256U << 10)
+#define TCP_ESTABLISHED_ 0x01 /* TCP_ESTABLISHED, net/tcp_states.h */
+#define SECTOR_SIZE      512  /* the unit of /sys/block/.../stat, whatever the disk's is */
 
 static void set_u64(json_t *json, const char *key, unsigned long long value)
 {
@@ -27,6 +29,18 @@ static char *read_proc(const char *path)
         return file_read(path, PROC_MAX, &text, NULL, &err) < 0 ? xstrdup("") : text;
 }
 
+/* In the words of the kernel's table: 127/8 of an IPv4 address ends its first word, also when mapped into IPv6. */
+static bool is_loopback(const char *address, size_t digits)
+{
+        const char *last = address + digits - 8;
+
+        if (digits == 32 && strcmp(address, "00000000000000000000000001000000") == 0) /* ::1 */
+                return true;
+        if (digits == 32 && strncmp(address, "0000000000000000FFFF0000", 24) != 0)
+                return false;
+        return strcmp(last + 6, "7F") == 0;
+}
+
 static void add_uptime(json_t *json)
 {
         scoped_free char *text = read_proc("/proc/uptime");
@@ -34,6 +48,55 @@ static void add_uptime(json_t *json)
 
         if (sscanf(text, "%lf", &seconds) == 1)
                 (void) json_object_set_new(json, "uptime_s", json_real(seconds));
+}
+
+/* Documentation/networking/proc_net_tcp.rst: established connections with somebody outside of the guest. */
+static unsigned count_connections(const char *path, size_t address_digits)
+{
+        scoped_free char *text = read_proc(path);
+        unsigned n = 0;
+        char *rest = NULL;
+
+        for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+                char remote[33];
+                unsigned state;
+
+                if (sscanf(line, " %*u: %*[0-9A-Fa-f]:%*x %32[0-9A-Fa-f]:%*x %x", remote, &state) == 2 &&
+                    strlen(remote) == address_digits && state == TCP_ESTABLISHED_ &&
+                    !is_loopback(remote, address_digits))
+                        n++;
+        }
+        return n;
+}
+
+static bool is_session(const char *pid)
+{
+        scoped_free char *path = xasprintf("/proc/%s/comm", pid);
+        scoped_free char *comm = read_proc(path);
+
+        return strcmp(comm, AGENT_SESSION_NAME "\n") == 0;
+}
+
+static unsigned count_sessions(void)
+{
+        DIR *proc = opendir("/proc");
+        const struct dirent *entry;
+        unsigned n = 0;
+
+        while (proc && (entry = readdir(proc)))
+                n += entry->d_name[0] >= '1' && entry->d_name[0] <= '9' && is_session(entry->d_name);
+        if (proc)
+                (void) closedir(proc);
+        return n;
+}
+
+/* Whether somebody uses this guest: commands run through the agent, connections from outside. */
+static void add_use(json_t *json)
+{
+        set_u64(json, "sessions", count_sessions());
+        set_u64(json, "connections",
+                (unsigned long long) count_connections("/proc/net/tcp", 8) +
+                        count_connections("/proc/net/tcp6", 32));
 }
 
 json_t *agent_health(void)
@@ -44,6 +107,8 @@ json_t *agent_health(void)
         set_u64(json, "protocol", GUEST_PROTOCOL);
         (void) json_object_set_new(json, "systemd", json_boolean(access("/run/systemd/system", F_OK) == 0));
         add_uptime(json);
+        add_use(json);
+        agent_clock_tell(json); /* last: the time of the answer */
         return json;
 }
 
@@ -119,7 +184,7 @@ static json_t *pressure_stats(void)
         return json;
 }
 
-static json_t *disk_stats(void)
+json_t *agent_disks(void)
 {
         static const char *const mounts[] = { "/", "/root" };
         json_t *json = json_object();
@@ -195,7 +260,7 @@ json_t *agent_stats(void)
         (void) json_object_set_new(json, "cpu", cpu_stats());
         (void) json_object_set_new(json, "memory", memory_stats());
         (void) json_object_set_new(json, "pressure", pressure_stats());
-        (void) json_object_set_new(json, "disks", disk_stats());
+        (void) json_object_set_new(json, "disks", agent_disks());
         (void) json_object_set_new(json, "io", io_stats());
         (void) json_object_set_new(json, "network", network_stats());
         return json;

@@ -55,9 +55,9 @@ int guest_power_off(int fd, uint64_t timeout_ms, struct err *err)
         return ask(fd, &request, timeout_ms, NULL, err);
 }
 
-int guest_set_clock(int fd, uint64_t real_ns, struct err *err)
+int guest_shift_clock(int fd, int64_t shift_ns, bool slew, struct err *err)
 {
-        struct guest_request request = { .op = GUEST_OP_SET_CLOCK, .real_ns = real_ns };
+        struct guest_request request = { .op = GUEST_OP_SET_CLOCK, .shift_ns = shift_ns, .slew = slew };
 
         return ask(fd, &request, CLOCK_TIMEOUT_MS, NULL, err);
 }

@@ -109,7 +109,7 @@ int guest_tar_out(int fd, const char *path, int tar_fd, struct err *err);
 int guest_sync(int fd, uint64_t timeout_ms, struct err *err);
 int guest_power_off(int fd, uint64_t timeout_ms,
                     struct err *err); /* sync, then power off; returns when synced */
-int guest_set_clock(int fd, uint64_t real_ns, struct err *err);
+int guest_shift_clock(int fd, int64_t shift_ns, bool slew, struct err *err);
 int guest_health(int fd, uint64_t timeout_ms, json_t **ret_health,
                  struct err *err); /* caller owns the JSON */
 int guest_stats(int fd, uint64_t timeout_ms, json_t **ret_stats, struct err *err);

@@ -16,6 +16,7 @@ static const char *const op_names[] = {
         [GUEST_OP_COPY_OUT] = "copy_out",   [GUEST_OP_DIAL] = "dial",
         [GUEST_OP_LISTEN] = "listen",       [GUEST_OP_SESSIONS] = "sessions",
         [GUEST_OP_ATTACH] = "attach",       [GUEST_OP_SESSION_KILL] = "session_kill",
+        [GUEST_OP_SYSTEM] = "system",
 };
 static_assert(sizeof(op_names) / sizeof(op_names[0]) == GUEST_N_OPS, "a name for every request");
 
@@ -61,11 +62,11 @@ static void add_flags(json_t *json, const struct guest_request *request)
 /* The caller owns it. */
 static char *head_dump(const struct guest_request *request, json_int_t n_argv, json_int_t n_env)
 {
-        json_t *json = json_pack("{s:s, s:I, s:b, s:b, s:i, s:i, s:b, s:I, s:I}", "op", op_names[request->op],
-                                 "real_ns", (json_int_t) request->real_ns, "login_shell",
-                                 request->login_shell, "terminal", request->terminal, "rows",
-                                 (int) request->rows, "columns", (int) request->columns, "path",
-                                 request->path != NULL, "n_argv", n_argv, "n_env", n_env);
+        json_t *json = json_pack(
+                "{s:s, s:I, s:b, s:b, s:b, s:i, s:i, s:b, s:I, s:I}", "op", op_names[request->op], "shift_ns",
+                (json_int_t) request->shift_ns, "slew", request->slew, "login_shell", request->login_shell,
+                "terminal", request->terminal, "rows", (int) request->rows, "columns", (int) request->columns,
+                "path", request->path != NULL, "n_argv", n_argv, "n_env", n_env);
         char *head;
 
         if (request->image != GUEST_IMAGE_IGNORED)
@@ -138,7 +139,9 @@ static int decode_head(const json_t *json, struct guest_request *request)
         if (request->op == GUEST_N_OPS || rows > UINT16_MAX || columns > UINT16_MAX ||
             json_u64(json, "signal", 0) > UINT8_MAX)
                 return -EBADMSG;
-        request->real_ns = json_u64(json, "real_ns", 0);
+        request->shift_ns =
+                json_integer_value(json_object_get(json, "shift_ns")); /* 0 when it is no number */
+        request->slew = json_flag(json, "slew");
         request->timeout_ms = json_u64(json, "timeout_ms", 0);
         request->image = (enum guest_image_use) json_u64(json, "image", GUEST_IMAGE_IGNORED);
         if (request->image >= GUEST_N_IMAGE_USES)

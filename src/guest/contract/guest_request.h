@@ -24,6 +24,7 @@ enum guest_op {
         GUEST_OP_SESSIONS,
         GUEST_OP_ATTACH,
         GUEST_OP_SESSION_KILL,
+        GUEST_OP_SYSTEM,
         GUEST_N_OPS
 };
 
@@ -40,7 +41,8 @@ enum guest_image_use {
 
 struct guest_request {
         enum guest_op op;
-        uint64_t real_ns;    /* set clock: since 1970 */
+        int64_t shift_ns;    /* set clock: what to add to it */
+        bool slew;           /* set clock: little by little instead of at once */
         uint64_t timeout_ms; /* exec: after which it and what it started are ended; 0: never */
         bool login_shell, terminal;
         enum guest_image_use image; /* exec */
