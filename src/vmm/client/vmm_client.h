@@ -142,3 +142,9 @@ int vmm_process_start_time(pid_t pid, uint64_t *ret_start_time);
 bool vmm_process_is_alive(pid_t pid, uint64_t start_time, int *ret_pidfd);
 /* SIGKILL and wait at most timeout_ms for the end. A process that is gone is success. */
 int vmm_process_kill(int pidfd, uint64_t timeout_ms, struct err *err);
+
+struct vmm_usage {
+        uint64_t user_ms, system_ms, resident_bytes;
+};
+/* What the VMM and the processes it started have used. -ESRCH: there is no such process. Does not wait. */
+int vmm_usage_read(pid_t pid, struct vmm_usage *ret_usage);
