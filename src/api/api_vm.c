@@ -75,6 +75,14 @@ static const struct rpc_field kill_params[] = {
         RPC_END,
 };
 
+static const struct rpc_field logs_params[] = {
+        RPC_FIELD(struct vm_logs_params, vm, "vm: name, id or the start of an id", .required = true,
+                  .sense = RPC_VM_REF),
+        RPC_FIELD(struct vm_logs_params, since_ns,
+                  "the time from which on the console is wanted, ns since 1970"),
+        RPC_END,
+};
+
 static const struct rpc_field workspace_record_params[] = {
         RPC_FIELD(struct vm_workspace_record_params, vm, "vm: name, id or the start of an id",
                   .required = true, .sense = RPC_VM_REF),
@@ -87,6 +95,7 @@ static const struct rpc_field workspace_record_params[] = {
         RPC_END,
 };
 
+static const struct rpc_field no_params[] = { RPC_END };
 static const struct rpc_field list_params[] = {
         RPC_FIELD(struct vm_list_params, brief, "only what a table shows"),
         RPC_END,
@@ -159,8 +168,32 @@ const struct rpc_method api_vm_list = {
 const struct rpc_method api_vm_show = VM_REF_METHOD("vm.show", "Show one virtual machine.", .is_quiet = true);
 const struct rpc_method api_vm_connect = VM_REF_METHOD(
         "vm.connect", "Open a connection to a running guest's agent.", .n_fds_out = 1, .is_quiet = true);
-const struct rpc_method api_vm_logs =
-        VM_REF_METHOD("vm.logs", "Open the logs of a virtual machine.", .n_fds_out = 2, .is_quiet = true);
+const struct rpc_method api_vm_stats =
+        VM_REF_METHOD("vm.stats", "Tell what a virtual machine uses.", .is_quiet = true);
+const struct rpc_method api_vm_top = {
+        .name = "vm.top",
+        .doc = "Tell what all running virtual machines use.",
+        .params = no_params,
+        .is_quiet = true,
+};
+const struct rpc_method api_vm_ports =
+        VM_REF_METHOD("vm.ports", "List what listens in a running guest.", .is_quiet = true);
+const struct rpc_method api_vm_health =
+        VM_REF_METHOD("vm.health", "Tell whether a virtual machine is well.", .is_quiet = true);
+const struct rpc_method api_vm_ping =
+        VM_REF_METHOD("vm.ping", "Ask a running guest's agent for a sign of life.", .is_quiet = true);
+const struct rpc_method api_vm_pause =
+        VM_REF_METHOD("vm.pause", "Let a running virtual machine stand still; it keeps its memory.");
+const struct rpc_method api_vm_resume =
+        VM_REF_METHOD("vm.resume", "Let a paused virtual machine go on, with its clock set right.");
+const struct rpc_method api_vm_logs = {
+        .name = "vm.logs",
+        .doc = "Open the logs of a virtual machine.",
+        .params_size = sizeof(struct vm_logs_params),
+        .params = logs_params,
+        .n_fds_out = 2,
+        .is_quiet = true,
+};
 const struct rpc_method api_vm_workspace_record = {
         .name = "vm.workspace.record",
         .doc = "Record which repository a virtual machine holds a copy of.",

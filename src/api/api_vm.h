@@ -61,6 +61,11 @@ struct vm_kill_params {
         const char *signal;
 };
 
+struct vm_logs_params {
+        const char *vm;
+        uint64_t since_ns; /* real time; 0: all */
+};
+
 struct vm_workspace_record_params {
         const char *vm;
         const char *guest_path;
@@ -91,5 +96,20 @@ extern const struct rpc_method api_vm_show;
 extern const struct rpc_method
         api_vm_connect; /* one descriptor, connected to the VMM's vsock socket, nothing said yet; the VM's object */
 extern const struct rpc_method
-        api_vm_logs; /* two descriptors: the console's log and the VMM's, for reading */
+        api_vm_logs; /* two descriptors: the console's log and the VMM's, for reading; {"console_place"}: bytes, where since_ns is */
+/*
+ * {"id","name","state","vcpu","memory_bytes","sampled_ms", "vmm":{"pid","cpu_user_ms","cpu_system_ms","resident_bytes"},
+ * "disks":{"root","work": {"apparent_bytes","real_bytes"}}, "network":{"tap","sent_bytes","received_bytes",...},
+ * "guest":{...} as its agent says, "guest_error" when it says nothing}; null for what there is not. sampled_ms is monotonic.
+ */
+extern const struct rpc_method api_vm_stats;
+extern const struct rpc_method api_vm_top; /* {"vms":[...]} of the same, running ones only */
+extern const struct rpc_method
+        api_vm_ports; /* {"id","name","address","listeners":[{"protocol","address","port",...}]} */
+/* {"id","name","state","healthy","problems":[...],"vmm","agent","system","disks","clock",...} */
+extern const struct rpc_method api_vm_health;
+extern const struct rpc_method
+        api_vm_ping; /* {"id","name","round_trip_us","agent_version"}; an error when it is silent */
+extern const struct rpc_method api_vm_pause;  /* the VM's object */
+extern const struct rpc_method api_vm_resume; /* the VM's object */
 extern const struct rpc_method api_vm_workspace_record;

@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/layout.h"
+#include "daemon/daemon_clock.h"
 #include "daemon/daemon_config.h"
 #include "rpc/rpc_server.h"
 #include "store/store.h"
@@ -22,6 +23,8 @@ struct daemon_guard;
 struct image_index;
 struct daemon_tap_pool;
 struct daemon_helper_call;
+struct daemon_guest_ask;
+struct daemon_inquiry;
 
 struct daemon {
         sd_event *event;
@@ -43,6 +46,10 @@ struct daemon {
         struct daemon_tap_pool *tap_pool; /* owned */
         unsigned bridge_index;            /* as it was last looked at; 0: there was none */
         bool bridge_is_asked_for;
+        struct daemon_guest_ask *guest_asks;
+        struct daemon_inquiry *inquiries;
+        sd_event_source *pulse; /* owned; while VMs run */
+        struct daemon_clock_watch clock_watch;
 };
 
 /* The handlers, one file a noun; each ends up in daemon_bindings[]. */
@@ -69,6 +76,13 @@ DAEMON_HANDLER(daemon_vm_list);
 DAEMON_HANDLER(daemon_vm_show);
 DAEMON_HANDLER(daemon_vm_connect);
 DAEMON_HANDLER(daemon_vm_logs);
+DAEMON_HANDLER(daemon_vm_stats);
+DAEMON_HANDLER(daemon_vm_top);
+DAEMON_HANDLER(daemon_vm_ports);
+DAEMON_HANDLER(daemon_vm_health);
+DAEMON_HANDLER(daemon_vm_ping);
+DAEMON_HANDLER(daemon_vm_pause);
+DAEMON_HANDLER(daemon_vm_resume);
 DAEMON_HANDLER(daemon_vm_workspace_record);
 DAEMON_HANDLER(daemon_registry_login);
 DAEMON_HANDLER(daemon_registry_logout);

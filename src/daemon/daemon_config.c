@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/scoped.h"
@@ -19,6 +20,9 @@
 #define MEMORY_MIN_MIB     128
 #define BRIDGE_NAME_MAX    15 /* IFNAMSIZ - 1 */
 #define BOOT_TIMEOUT_MS    90000
+#define STATS_POLL_MS      10000
+#define STATS_POLL_MIN_MS  1000
+#define STATS_POLL_MAX_MS  (5 * 60 * 1000)
 
 /* A key: where it is, and what takes it. The setter returns NULL or the accepted form. */
 struct key {
@@ -202,22 +206,44 @@ static const char *set_boot_timeout(struct daemon_config *config, const json_t *
         return NULL;
 }
 
+static const char *set_auto_stop(struct daemon_config *config, const json_t *value, const char *home)
+{
+        (void) home;
+        if (!text_of(value) || clock_parse_duration(text_of(value), &config->auto_stop_ms) < 0)
+                return "a duration such as \"90m\" or \"1h30m\", or \"0\" for never";
+        return NULL;
+}
+
+static const char *set_stats_poll(struct daemon_config *config, const json_t *value, const char *home)
+{
+        uint64_t ms;
+
+        (void) home;
+        if (!text_of(value) || clock_parse_duration(text_of(value), &ms) < 0 || ms < STATS_POLL_MIN_MS ||
+            ms > STATS_POLL_MAX_MS)
+                return "a duration from \"1s\" to \"5m\"";
+        config->stats_poll_ms = ms;
+        return NULL;
+}
+
 static const struct key keys[] = {
-        {"",             "log_level",           set_log_level      },
-        { "",            "vmm",                 set_vmm            },
-        { "",            "firecracker_bin",     set_firecracker_bin},
-        { "",            "ssh_key_path",        set_ssh_key_path   },
-        { "",            "default_image_name",  set_default_image  },
-        { "",            "bridge_name",         set_bridge         },
-        { "",            "bridge_ip",           set_bridge_ip      },
-        { "",            "cidr",                set_cidr           },
-        { "",            "tap_pool_size",       set_tap_pool_size  },
-        { "",            "default_dns",         set_dns            },
-        { "",            "boot_timeout",        set_boot_timeout   },
-        { "vm_defaults", "vcpu",                set_vcpu           },
-        { "vm_defaults", "memory_mib",          set_memory         },
-        { "vm_defaults", "disk_size",           set_disk           },
-        { "vm_defaults", "system_overlay_size", set_overlay        },
+        {"",             "log_level",             set_log_level      },
+        { "",            "vmm",                   set_vmm            },
+        { "",            "firecracker_bin",       set_firecracker_bin},
+        { "",            "ssh_key_path",          set_ssh_key_path   },
+        { "",            "default_image_name",    set_default_image  },
+        { "",            "bridge_name",           set_bridge         },
+        { "",            "bridge_ip",             set_bridge_ip      },
+        { "",            "cidr",                  set_cidr           },
+        { "",            "tap_pool_size",         set_tap_pool_size  },
+        { "",            "default_dns",           set_dns            },
+        { "",            "boot_timeout",          set_boot_timeout   },
+        { "",            "auto_stop_stale_after", set_auto_stop      },
+        { "",            "stats_poll_interval",   set_stats_poll     },
+        { "vm_defaults", "vcpu",                  set_vcpu           },
+        { "vm_defaults", "memory_mib",            set_memory         },
+        { "vm_defaults", "disk_size",             set_disk           },
+        { "vm_defaults", "system_overlay_size",   set_overlay        },
 };
 
 static const struct key *find_key(const char *table, const char *name)
@@ -352,6 +378,7 @@ static void fill_defaults(struct daemon_config *config)
                 .disk_bytes = 8 * GIB,
                 .overlay_bytes = 8 * GIB,
                 .boot_timeout_ms = BOOT_TIMEOUT_MS,
+                .stats_poll_ms = STATS_POLL_MS,
         };
 }
 

@@ -26,7 +26,9 @@ struct daemon_config {
         uint64_t disk_bytes;
         uint64_t overlay_bytes; /* size of root file systems made here */
         uint64_t boot_timeout_ms;
-        json_t *registries; /* owned; {"ghcr.io": {"insecure", "ca", "mirrors"}}, NULL: none */
+        json_t *registries;     /* owned; {"ghcr.io": {"insecure", "ca", "mirrors"}}, NULL: none */
+        uint64_t auto_stop_ms;  /* 0: never */
+        uint64_t stats_poll_ms; /* how often running guests are looked at */
 };
 
 /* A missing file gives the defaults: host-derived where the spec says so. owner_home resolves "~/". */

@@ -18,9 +18,12 @@
 #include "base/version.h"
 #include "daemon/daemon.h"
 #include "daemon/daemon_bridge.h"
+#include "daemon/daemon_guest.h"
 #include "daemon/daemon_helper.h"
+#include "daemon/daemon_inquiry.h"
 #include "daemon/daemon_job.h"
 #include "daemon/daemon_operation.h"
+#include "daemon/daemon_pulse.h"
 #include "daemon/daemon_session.h"
 #include "daemon/daemon_tap_pool.h"
 #include "daemon/daemon_watch.h"
@@ -37,6 +40,8 @@ static const struct rpc_binding job_bindings[] = {
         { &job_vm_stop,     job_vm_stop_run    },
         { &job_vm_nat,      job_vm_nat_run     },
         { &job_vm_clean,    job_vm_clean_run   },
+        { &job_vm_pause,    job_vm_pause_run   },
+        { &job_vm_resume,   job_vm_resume_run  },
         { &job_usage,       job_usage_run      },
         { &job_cache_prune, job_cache_prune_run},
         { &job_doctor,      job_doctor_run     },
@@ -288,6 +293,8 @@ static int start(struct daemon *daemon, struct err *err)
         if (r == 0)
                 r = open_state(daemon, err);
         if (r == 0)
+                r = daemon_clock_begin(daemon, err);
+        if (r == 0)
                 r = daemon_reconcile(daemon, err);
         if (r < 0)
                 return r;
@@ -300,6 +307,10 @@ static void daemon_done(struct daemon *daemon)
         daemon_sessions_done(daemon);
         daemon_jobs_done(daemon);
         daemon_operations_done(daemon);
+        daemon_guests_done(daemon);
+        daemon_inquiries_done(daemon);
+        daemon_pulse_done(daemon);
+        daemon_clock_done(daemon);
         daemon_guards_done(daemon);
         daemon_helper_done(daemon);
         daemon_tap_pool_done(daemon);

@@ -42,6 +42,13 @@ json_t *daemon_vm_operation(const struct daemon *daemon, const struct store_vm *
                  : json_null();
 }
 
+const char *daemon_vm_state(const struct daemon *daemon, const struct store_vm *vm)
+{
+        const struct daemon_guard *guard = daemon_guard_find(daemon, vm->id);
+
+        return vm->state == VM_RUNNING && guard && guard->paused ? "paused" : vm_state_name(vm->state);
+}
+
 json_t *daemon_vm_object(const struct daemon *daemon, const struct store_vm *vm)
 {
         scoped_free char *folder = layout_join(daemon->vms_folder, vm->id, NULL);
@@ -50,7 +57,7 @@ json_t *daemon_vm_object(const struct daemon *daemon, const struct store_vm *vm)
 
         clock_format(vm->created_ns, created);
         object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:b, s:b, s:s}", "id", vm->id, "name",
-                           vm->name, "state", vm_state_name(vm->state), "image", vm->image, "kernel",
+                           vm->name, "state", daemon_vm_state(daemon, vm), "image", vm->image, "kernel",
                            vm->kernel, "vcpu", (int) vm->vcpu, "memory_mib", (json_int_t) vm->memory_mib,
                            "disk_bytes", (json_int_t) vm->disk_bytes, "nat", (int) vm->nat, "peers",
                            (int) vm->peers, "address", vm->address);
@@ -73,10 +80,10 @@ json_t *daemon_vm_object(const struct daemon *daemon, const struct store_vm *vm)
         return object;
 }
 
-json_t *daemon_vm_brief(const struct store_vm *vm)
+json_t *daemon_vm_brief(const struct daemon *daemon, const struct store_vm *vm)
 {
         json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:s}", "id", vm->id, "name", vm->name,
-                                   "state", vm_state_name(vm->state), "image", vm->image, "vcpu",
+                                   "state", daemon_vm_state(daemon, vm), "image", vm->image, "vcpu",
                                    (int) vm->vcpu, "memory_mib", (json_int_t) vm->memory_mib, "disk_bytes",
                                    (json_int_t) vm->disk_bytes, "address", vm->address);
 

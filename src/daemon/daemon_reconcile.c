@@ -43,6 +43,7 @@ static int adopt(struct daemon *daemon, struct store_vm *vm, const struct vm_led
 
         if (r < 0)
                 return r;
+        daemon_guard_find(daemon, vm->id)->paused = ledger->paused;
         vm->state = VM_RUNNING;
         set_text(&vm->vmm, ledger->vmm_kind);
         set_text(&vm->boot_id, ledger->boot_id);

@@ -15,6 +15,11 @@ json_t *daemon_vm_job_params(const struct daemon *daemon, const struct store_vm 
  */
 void daemon_vm_start_job(struct daemon_operation *operation, struct store_vm *vm, const char *method,
                          json_t *owned_params, daemon_operation_then *then);
+/* vm.stop without a client, unless an operation on the VM is in progress. */
+void daemon_vm_stop_unasked(struct daemon *daemon, const char *vm_id);
+/* EIO, with the way out, unless the VM runs and is not paused. */
+int daemon_vm_need_awake(const struct daemon *daemon, const struct store_vm *vm, const char *op,
+                         struct err *err);
 /* vm.clean without a client; remove: the VM's folder and row go too (S-184). */
 void daemon_vm_clean_stale(struct daemon *daemon, const struct store_vm *vm, bool remove);
 /*

@@ -222,7 +222,8 @@ DAEMON_HANDLER(daemon_vm_start)
         if (change->vm.state == VM_RUNNING) {
                 struct err running = { 0 };
 
-                (void) err_set(&running, EEXIST, "vm.start", "vm '%s' is running", change->vm.name);
+                (void) err_set(&running, EEXIST, "vm.start", "vm '%s' is %s", change->vm.name,
+                               daemon_vm_state(operation->daemon, &change->vm));
                 (void) daemon_operation_fail(operation, &running);
                 daemon_operation_end(operation);
                 return RPC_LATER;
@@ -454,6 +455,26 @@ void daemon_vm_clean_stale(struct daemon *daemon, const struct store_vm *vm, boo
                 return;
         }
         run_job(operation, "job.vm.clean", remove, remove ? removed_stale : ended_cleaned);
+}
+
+void daemon_vm_stop_unasked(struct daemon *daemon, const char *vm_id)
+{
+        const struct store_vm by_id = { .id = (char *) (uintptr_t) vm_id, .name = (char *) (uintptr_t) "" };
+        struct daemon_operation *operation;
+        struct change *change;
+        struct err busy = { 0 };
+
+        if (daemon_operation_check_idle(daemon, vm_id, "", &busy) < 0)
+                return;
+        operation = unasked(daemon, "vm.stop", &by_id);
+        change = operation->state;
+        if (!change->vm.id || change->vm.state != VM_RUNNING) {
+                daemon_operation_end(operation);
+                return;
+        }
+        set_text(&operation->vm_name, change->vm.name);
+        daemon_guard_remove(daemon, change->vm.id);
+        run_job(operation, "job.vm.stop", false, stopped);
 }
 
 static struct daemon_operation *killing_of(struct daemon *daemon, const char *vm_id)

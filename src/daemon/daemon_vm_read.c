@@ -3,18 +3,18 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "api/api_vm.h"
 #include "base/json.h"
 #include "base/scoped.h"
+#include "daemon/daemon_logs.h"
 #include "daemon/daemon_objects.h"
+#include "daemon/daemon_stale.h"
+#include "daemon/daemon_vm.h"
+#include "daemon/daemon_watch.h"
 #include "vm/vm_spec.h"
-
-static void store_vm_done_at_scope_end(struct store_vm *vm)
-{
-        store_vm_done(vm);
-}
 
 DAEMON_HANDLER(daemon_vm_list)
 {
@@ -26,7 +26,8 @@ DAEMON_HANDLER(daemon_vm_list)
         int r = store_vm_list(daemon->store, &vms, &n, err);
 
         for (unsigned i = 0; i < n; i++) {
-                json_t *object = p->brief ? daemon_vm_brief(&vms[i]) : daemon_vm_object(daemon, &vms[i]);
+                json_t *object =
+                        p->brief ? daemon_vm_brief(daemon, &vms[i]) : daemon_vm_object(daemon, &vms[i]);
 
                 if (p->brief)
                         (void) json_object_set_new(object, "operation", daemon_vm_operation(daemon, &vms[i]));
@@ -64,10 +65,10 @@ DAEMON_HANDLER(daemon_vm_connect)
 
         if (r < 0)
                 return r;
-        if (vm.state != VM_RUNNING)
-                return err_set(err, EIO, "vm.connect",
-                               "vm '%s' is not running (%s); 'banger vm start %s' starts it", vm.name,
-                               vm_state_name(vm.state), vm.name);
+        r = daemon_vm_need_awake(daemon, &vm, "vm.connect", err);
+        if (r < 0)
+                return r;
+        daemon_stale_touch(daemon, vm.id);
         runtime = layout_join(daemon->runtime_vms, vm.id, NULL);
         vsock = vm_path_vsock(runtime);
         fd = fd_unix_connect(vsock);
@@ -91,20 +92,39 @@ static int open_log(struct rpc_call *call, char *owned_path, struct err *err)
         return 0;
 }
 
+/* What was written before the log was last touched cannot be newer than that touch. */
+static uint64_t console_place(const struct daemon *daemon, const struct store_vm *vm, int console,
+                              uint64_t since_ns)
+{
+        const struct daemon_guard *guard = daemon_guard_find(daemon, vm->id);
+        struct stat st;
+
+        if (since_ns == 0 || fstat(console, &st) < 0)
+                return 0;
+        if ((uint64_t) st.st_mtim.tv_sec * 1000000000U + (uint64_t) st.st_mtim.tv_nsec < since_ns)
+                return (uint64_t) st.st_size;
+        return guard ? daemon_logs_place(guard, since_ns) : 0;
+}
+
 DAEMON_HANDLER(daemon_vm_logs)
 {
-        const struct vm_ref_params *p = params;
+        const struct vm_logs_params *p = params;
         struct daemon *daemon = daemon_of(call);
         scoped(store_vm_done) struct store_vm vm = { 0 };
         scoped_free char *folder = NULL;
         int r = store_vm_find(daemon->store, p->vm, &vm, err);
 
-        (void) ret_result;
         if (r < 0)
                 return r;
         folder = layout_join(daemon->vms_folder, vm.id, NULL);
         r = open_log(call, vm_path_console_log(folder), err);
-        return r < 0 ? r : open_log(call, vm_path_vmm_log(folder), err);
+        if (r == 0)
+                r = open_log(call, vm_path_vmm_log(folder), err);
+        if (r < 0)
+                return r;
+        *ret_result = json_pack("{s:I}", "console_place",
+                                (json_int_t) console_place(daemon, &vm, call->reply_fds[0], p->since_ns));
+        return 0;
 }
 
 DAEMON_HANDLER(daemon_vm_workspace_record)

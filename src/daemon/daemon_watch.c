@@ -9,18 +9,10 @@
 
 #include "base/log.h"
 #include "base/scoped.h"
+#include "daemon/daemon_pulse.h"
 #include "daemon/daemon_vm.h"
 
-struct daemon_guard {
-        struct daemon_guard *next;
-        struct daemon *daemon;
-        char *vm_id; /* owned */
-        pid_t pid;
-        int pidfd; /* owned by the source */
-        sd_event_source *source;
-};
-
-static struct daemon_guard *find(const struct daemon *daemon, const char *vm_id)
+struct daemon_guard *daemon_guard_find(const struct daemon *daemon, const char *vm_id)
 {
         for (struct daemon_guard *guard = daemon->guards; guard; guard = guard->next)
                 if (strcmp(guard->vm_id, vm_id) == 0)
@@ -75,12 +67,13 @@ int daemon_guard_add(struct daemon *daemon, const char *vm_id, pid_t pid, int ow
         (void) sd_event_source_set_io_fd_own(guard->source, 1);
         guard->next = daemon->guards;
         daemon->guards = guard;
+        daemon_pulse_begin(guard);
         return 0;
 }
 
 void daemon_guard_remove(struct daemon *daemon, const char *vm_id)
 {
-        struct daemon_guard *guard = find(daemon, vm_id);
+        struct daemon_guard *guard = daemon_guard_find(daemon, vm_id);
 
         if (guard)
                 guard_free(guard);
@@ -88,14 +81,14 @@ void daemon_guard_remove(struct daemon *daemon, const char *vm_id)
 
 pid_t daemon_guard_pid(const struct daemon *daemon, const char *vm_id)
 {
-        const struct daemon_guard *guard = find(daemon, vm_id);
+        const struct daemon_guard *guard = daemon_guard_find(daemon, vm_id);
 
         return guard ? guard->pid : 0;
 }
 
 int daemon_guard_signal(const struct daemon *daemon, const char *vm_id, int signal)
 {
-        const struct daemon_guard *guard = find(daemon, vm_id);
+        const struct daemon_guard *guard = daemon_guard_find(daemon, vm_id);
 
         return guard ? fd_pidfd_signal(guard->pidfd, signal) : -ESRCH;
 }

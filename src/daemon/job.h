@@ -56,6 +56,7 @@ struct job_doctor_params {
 };
 
 extern const struct rpc_method job_vm_create, job_vm_start, job_vm_stop, job_vm_nat, job_vm_clean;
+extern const struct rpc_method job_vm_pause, job_vm_resume;
 extern const struct rpc_method job_usage, job_cache_prune;
 extern const struct rpc_method job_image_register, job_image_promote;
 extern const struct rpc_method job_registry_login, job_registry_logout;
@@ -66,6 +67,8 @@ int job_vm_create_run(struct rpc_call *call, const void *params, json_t **ret_re
 int job_vm_start_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_vm_stop_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_vm_nat_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
+int job_vm_pause_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
+int job_vm_resume_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_vm_clean_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_usage_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_cache_prune_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);

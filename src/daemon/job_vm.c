@@ -7,6 +7,7 @@
 #include "vm/vm_grow.h"
 #include "vm/vm_ledger.h"
 #include "vm/vm_network.h"
+#include "vm/vm_pause.h"
 #include "vm/vm_start.h"
 #include "vm/vm_stop.h"
 
@@ -60,6 +61,8 @@ const struct rpc_method job_vm_create = VM_JOB("job.vm.create", "Make a VM's dis
 const struct rpc_method job_vm_start = VM_JOB("job.vm.start", "Start a VM.");
 const struct rpc_method job_vm_stop = VM_JOB("job.vm.stop", "Stop a VM.");
 const struct rpc_method job_vm_nat = VM_JOB("job.vm.nat", "Let a running VM out, or not.");
+const struct rpc_method job_vm_pause = VM_JOB("job.vm.pause", "Let a VM stand still.");
+const struct rpc_method job_vm_resume = VM_JOB("job.vm.resume", "Let a paused VM go on.");
 const struct rpc_method job_vm_clean = VM_JOB("job.vm.clean", "End a VM and undo what its ledger names.");
 
 static void step_begun(void *userdata, const char *step)
@@ -196,6 +199,26 @@ int job_vm_nat_run(struct rpc_call *call, const void *params, json_t **ret_resul
         (void) call;
         (void) ret_result;
         return lock < 0 ? lock : vm_set_nat(&p->spec, err);
+}
+
+int job_vm_pause_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)
+{
+        const struct job_vm_params *p = params;
+        scoped_close int lock = vm_lock(p->spec.folder, err);
+
+        (void) call;
+        (void) ret_result;
+        return lock < 0 ? lock : vm_pause(&p->spec, err);
+}
+
+int job_vm_resume_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)
+{
+        const struct job_vm_params *p = params;
+        scoped_close int lock = vm_lock(p->spec.folder, err);
+
+        (void) call;
+        (void) ret_result;
+        return lock < 0 ? lock : vm_resume(&p->spec, err);
 }
 
 int job_vm_clean_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)

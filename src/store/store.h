@@ -62,6 +62,10 @@ struct store_vm {
         uint64_t created_ns, updated_ns, touched_ns;
 };
 void store_vm_done(struct store_vm *vm);
+static inline void store_vm_done_at_scope_end(struct store_vm *vm)
+{
+        store_vm_done(vm);
+}
 
 /* EEXIST "a vm named 'x' exists" or when the address is taken. */
 int store_vm_insert(struct store *store, const struct store_vm *vm, struct err *err);
