@@ -24,6 +24,13 @@ int cmd_vm_session_wait(struct cli *cli, const struct cli_args *args, struct err
 int cmd_vm_session_list(struct cli *cli, const struct cli_args *args, struct err *err);
 int cmd_vm_session_kill(struct cli *cli, const struct cli_args *args, struct err *err);
 int cmd_vm_ssh(struct cli *cli, const struct cli_args *args, struct err *err);
+int cmd_vm_stats(struct cli *cli, const struct cli_args *args, struct err *err);
+int cmd_vm_top(struct cli *cli, const struct cli_args *args, struct err *err);
+int cmd_vm_ports(struct cli *cli, const struct cli_args *args, struct err *err);
+int cmd_vm_ping(struct cli *cli, const struct cli_args *args, struct err *err);
+int cmd_vm_health(struct cli *cli, const struct cli_args *args, struct err *err);
+int cmd_vm_pause(struct cli *cli, const struct cli_args *args, struct err *err);
+int cmd_vm_resume(struct cli *cli, const struct cli_args *args, struct err *err);
 int cmd_vm_logs(struct cli *cli, const struct cli_args *args, struct err *err);
 int cmd_image_pull(struct cli *cli, const struct cli_args *args, struct err *err);
 int cmd_image_build(struct cli *cli, const struct cli_args *args, struct err *err);

@@ -61,9 +61,14 @@ static const struct rpc_field session_kill_options[] = {
 };
 static const struct rpc_field logs_options[] = {
         FLAG("follow", 'f', "go on as it grows, until interrupted"),
+        VALUE("lines", "only the last so many lines", .short_option = 'n'),
+        VALUE("since", "only what was written since then: 10m, 2h30m, or 2026-04-28T20:45:50Z"),
+        FLAG("console", 0, "the guest's console (the default)"),
         FLAG("vmm", 0, "the log of the VMM instead of the guest's console"),
         RPC_END,
 };
+static const char *const logs_omitted[] = { "since_ns", NULL };
+
 static const struct rpc_field create_options[] = {
         FLAG("detach", 'd',
              "print the operation's id and leave the rest to bangerd; see 'banger operations'"),
@@ -105,6 +110,16 @@ static const struct rpc_field build_options[] = {
                                                                                     .kind = RPC_KIND_U64,
                                                                                     .sense = RPC_BYTES,
                                                                                     .doc = "size of the image's root file system (default: by its content)"                                                         },
+        RPC_END,
+};
+static const struct rpc_field top_options[] = {
+        FLAG("once", 0, "print one table and end; so it is without a terminal"),
+        VALUE("interval", "time between two looks (default 2s)"),
+        VALUE("sort", "cpu (default), memory, disk, network or name"),
+        RPC_END,
+};
+static const struct rpc_field ports_options[] = {
+        FLAG("no_probe", 0, "do not try which of them answer HTTP"),
         RPC_END,
 };
 static const struct rpc_field list_options[] = {
@@ -341,10 +356,87 @@ const struct cli_command cli_commands[] = {
          .operands = { "vm" },
          .n_required = 1,
          .run = cmd_vm_ssh },
+        { .words = "vm pause",
+         .doc = "Let running vms stand still; they keep their memory and take no processor",
+         .examples = "banger vm pause web\nbanger vm resume web",
+         .method = &api_vm_pause,
+         .operands = { "vm" },
+         .n_required = 1,
+         .takes_many = true,
+         .run = cmd_vm_pause },
+        { .words = "vm resume",
+         .doc = "Let paused vms go on, with their clocks set right",
+         .examples = "banger vm resume web",
+         .method = &api_vm_resume,
+         .operands = { "vm" },
+         .n_required = 1,
+         .takes_many = true,
+         .run = cmd_vm_resume },
+        { .words = "vm stats",
+         .doc = "Show what vms use, as JSON",
+         .details = "An object for each: processor time and memory that its VMM takes on this host, what "
+                     "its disks promise "
+                     "and take,\n"
+                     "what went over its network, and, while it runs, the guest's own word: memory, "
+                     "pressure, disks, load. "
+                     "The guest's\n"
+                     "numbers are checked and bounded, but only the guest knows whether they are true.", .examples = "banger vm stats web\n"
+                      "banger vm stats web db | jq '{name, rss: .vmm.resident_bytes}'\n"
+                      "banger vm stats web | jq .guest.pressure", .method = &api_vm_stats,
+         .operands = { "vm" },
+         .n_required = 1,
+         .takes_many = true,
+         .run = cmd_vm_stats },
+        { .words = "vm top",
+         .doc = "Show what running vms use, live",
+         .details = "Keys: c processor, m memory, d disk, t network, n name (what it is sorted by), q the "
+                     "end. Without a terminal "
+                     "it prints\n"
+                     "one table and ends.", .examples = "banger vm top\n"
+                      "banger vm top --interval 5s web db\n"
+                      "banger vm top --once --sort memory", .options = top_options,
+         .operands = { "vm" },
+         .takes_many = true,
+         .run = cmd_vm_top },
+        { .words = "vm ports",
+         .doc = "List what listens in running vms, with links to what answers HTTP",
+         .details =
+                  "A listener that this host can reach is asked over the network for 'HEAD /', all at the "
+                  "same time and for at most two seconds;\n"
+                  "those that answer HTTP get a link. What listens on the guest's loopback alone gets none.", .examples = "banger vm ports web\n"
+                      "banger vm ports --json web | jq '.[].listeners[] | select(.url) | .url'", .method = &api_vm_ports,
+         .options = ports_options,
+         .operands = { "vm" },
+         .n_required = 1,
+         .takes_many = true,
+         .has_json = true,
+         .run = cmd_vm_ports },
+        { .words = "vm ping",
+         .doc = "Tell whether the agents of running vms answer, and how fast",
+         .examples = "banger vm ping web\nuntil banger vm ping web 2>/dev/null; do sleep 1; done",
+         .method = &api_vm_ping,
+         .operands = { "vm" },
+         .n_required = 1,
+         .takes_many = true,
+         .run = cmd_vm_ping },
+        { .words = "vm health",
+         .doc = "Show whether vms are well, as JSON; the exit status is 1 when one is not",
+         .details = "Looks at the VMM, the guest's agent, its systemd, room on its disks, and its clock.",
+         .examples = "banger vm health web\nbanger vm health web | jq -r '.problems[]'",
+         .method = &api_vm_health,
+         .operands = { "vm" },
+         .n_required = 1,
+         .takes_many = true,
+         .run = cmd_vm_health },
         { .words = "vm logs",
          .doc = "Show what a guest wrote to its console",
-         .examples = "banger vm logs web\nbanger vm logs --vmm web\nbanger vm logs -f web",
-         .method = &api_vm_logs,
+         .details = "To a terminal goes plain text: what would steer it is taken out. The console has no "
+                     "times of its own; --since "
+                     "finds the\n"
+                     "place to within the time between two looks at the vm (10 s), and shows rather more "
+                     "than less.", .examples = "banger vm logs web\nbanger vm logs -f -n 20 web\nbanger vm logs --since 10m "
+                      "web\nbanger vm logs --vmm web", .method = &api_vm_logs,
+         .omitted = logs_omitted,
          .options = logs_options,
          .operands = { "vm" },
          .n_required = 1,
@@ -577,5 +669,5 @@ const struct cli_command cli_commands[] = {
                       "banger completion fish > ~/.config/fish/completions/banger.fish", .operands = { "shell" },
          .n_required = 1,
          .run = cmd_completion },
-        { .words = NULL                                                                    },
+        { .words = NULL                                                                                 },
 };

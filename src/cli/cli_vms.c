@@ -21,6 +21,13 @@ int vms_fetch(struct cli *cli, bool brief, json_t **ret_vms, struct err *err)
         return r;
 }
 
+bool vms_is_alive(const json_t *vm)
+{
+        const char *state = json_text(vm, "state");
+
+        return strcmp(state, "running") == 0 || strcmp(state, "paused") == 0;
+}
+
 bool vms_has_label(const json_t *vm, const char *wanted)
 {
         scoped_free char *key = strndup(wanted, strcspn(wanted, "="));
@@ -87,15 +94,23 @@ static size_t plan(const struct cli_args *args, const json_t *vms, struct cli_on
         return n_failed;
 }
 
-size_t vms_report(struct cli_one *ones, size_t n_ones)
+static bool show_name(const char *name, const json_t *result)
+{
+        (void) result;
+        (void) printf("%s\n", name);
+        return true;
+}
+
+size_t vms_report(struct cli_one *ones, size_t n_ones, vms_show *show)
 {
         size_t n_failed = 0;
 
+        show = show ? show : show_name;
         for (size_t i = 0; i < n_ones; i++) {
                 struct cli_one *one = &ones[i];
 
                 if (one->reply.result)
-                        (void) printf("%s\n", one->label);
+                        n_failed += !show(one->label, one->reply.result);
                 else if (one->err.code != 0) {
                         error_print(one->reply.code, one->reply.op_id, one->err.message);
                         n_failed++;
@@ -108,18 +123,18 @@ size_t vms_report(struct cli_one *ones, size_t n_ones)
 
 /* All references against one snapshot of the list, the same VM once, the valid ones done even when others are not. */
 static int do_many(struct cli *cli, const struct cli_args *args, const struct rpc_method *method,
-                   const json_t *vms, struct err *err)
+                   const json_t *vms, vms_show *show, struct err *err)
 {
         scoped_free struct cli_one *ones = xcalloc(args->n_operands, sizeof(*ones));
         size_t n_ones, n_failed = plan(args, vms, ones, &n_ones);
         int r = cli_call_many(cli, method, ones, n_ones, err);
 
-        n_failed += vms_report(ones, n_ones);
+        n_failed += vms_report(ones, n_ones, show);
         return r < 0 ? r : n_failed > 0;
 }
 
 static int do_one(struct cli *cli, const struct cli_args *args, const struct rpc_method *method,
-                  const json_t *vms, struct err *err)
+                  const json_t *vms, vms_show *show, struct err *err)
 {
         scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
         const json_t *vm = vms_resolve(vms, args->operands[0], err);
@@ -131,12 +146,12 @@ static int do_one(struct cli *cli, const struct cli_args *args, const struct rpc
         params = json_deep_copy(args->params);
         (void) json_object_set(params, "vm", json_object_get(vm, "id"));
         r = cli_call(cli, method, params, &reply, err);
-        if (r == 0)
-                (void) printf("%s\n", json_text(vm, "name"));
-        return r;
+        if (r < 0)
+                return r;
+        return !(show ? show : show_name)(json_text(vm, "name"), reply.result);
 }
 
-int vms_do_each(struct cli *cli, const struct cli_args *args, const struct rpc_method *method,
+int vms_do_each(struct cli *cli, const struct cli_args *args, const struct rpc_method *method, vms_show *show,
                 struct err *err)
 {
         json_auto_t *vms = NULL;
@@ -144,8 +159,8 @@ int vms_do_each(struct cli *cli, const struct cli_args *args, const struct rpc_m
 
         if (r < 0)
                 return r;
-        return args->n_operands == 1 ? do_one(cli, args, method, vms, err)
-                                     : do_many(cli, args, method, vms, err);
+        return args->n_operands == 1 ? do_one(cli, args, method, vms, show, err)
+                                     : do_many(cli, args, method, vms, show, err);
 }
 
 void vms_delete_at_end(struct cli *cli, const char *vm)

@@ -48,7 +48,7 @@ static int list_vms(struct cli *cli, const struct cli_args *args, bool only_runn
         if (r < 0)
                 return r;
         json_array_foreach (all, i, vm)
-                if ((!only_running || strcmp(json_text(vm, "state"), "running") == 0) &&
+                if ((!only_running || vms_is_alive(vm)) &&
                     vms_has_label(vm, json_text(args->options, "label")))
                         (void) json_array_append(shown, json_array_get(all, i));
         if (json_flag(args->options, "json")) {
@@ -103,27 +103,37 @@ int cmd_vm_start(struct cli *cli, const struct cli_args *args, struct err *err)
 {
         int r = cli_need_helper(cli, err);
 
-        return r < 0 ? r : vms_do_each(cli, args, &api_vm_start, err);
+        return r < 0 ? r : vms_do_each(cli, args, &api_vm_start, NULL, err);
 }
 
 int cmd_vm_stop(struct cli *cli, const struct cli_args *args, struct err *err)
 {
-        return vms_do_each(cli, args, &api_vm_stop, err);
+        return vms_do_each(cli, args, &api_vm_stop, NULL, err);
 }
 
 int cmd_vm_restart(struct cli *cli, const struct cli_args *args, struct err *err)
 {
         int r = cli_need_helper(cli, err);
 
-        return r < 0 ? r : vms_do_each(cli, args, &api_vm_restart, err);
+        return r < 0 ? r : vms_do_each(cli, args, &api_vm_restart, NULL, err);
 }
 
 int cmd_vm_kill(struct cli *cli, const struct cli_args *args, struct err *err)
 {
-        return vms_do_each(cli, args, &api_vm_kill, err);
+        return vms_do_each(cli, args, &api_vm_kill, NULL, err);
 }
 
 int cmd_vm_delete(struct cli *cli, const struct cli_args *args, struct err *err)
 {
-        return vms_do_each(cli, args, &api_vm_delete, err);
+        return vms_do_each(cli, args, &api_vm_delete, NULL, err);
+}
+
+int cmd_vm_pause(struct cli *cli, const struct cli_args *args, struct err *err)
+{
+        return vms_do_each(cli, args, &api_vm_pause, NULL, err);
+}
+
+int cmd_vm_resume(struct cli *cli, const struct cli_args *args, struct err *err)
+{
+        return vms_do_each(cli, args, &api_vm_resume, NULL, err);
 }

@@ -13,8 +13,7 @@
 /* Created, stopped and error (spec 3.4); one that something is being done to is not idle, whatever its state says. */
 static bool is_prunable(const json_t *vm)
 {
-        return strcmp(json_text(vm, "state"), "running") != 0 &&
-               !json_is_object(json_object_get(vm, "operation"));
+        return !vms_is_alive(vm) && !json_is_object(json_object_get(vm, "operation"));
 }
 
 static void show(const json_t *vms)
@@ -71,7 +70,7 @@ static int delete_all(struct cli *cli, const json_t *vms, struct err *err)
                 ones[i].label = json_text(vm, "name");
         }
         r = cli_call_many(cli, &api_vm_delete, ones, n, err);
-        n_failed = vms_report(ones, n);
+        n_failed = vms_report(ones, n, NULL);
         return r < 0 ? r : n_failed > 0;
 }
 
