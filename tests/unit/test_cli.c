@@ -28,7 +28,8 @@ static void the_commands_and_their_order_are_pinned(void **state)
                                            "df", "daemon", "doctor",     "version", "completion" };
         static const char *const vm[] = { "run",    "create",       "start",   "stop", "restart", "kill",
                                           "delete", "set",          "prune",   "list", "show",    "exec",
-                                          "cp",     "port-forward", "session", "ssh",  "logs" };
+                                          "cp",     "port-forward", "session", "ssh",  "pause",   "resume",
+                                          "stats",  "top",          "ports",   "ping", "health",  "logs" };
         const struct cli_command *c = NULL;
 
         (void) state;

@@ -335,7 +335,7 @@ static void the_daemon_is_found_and_stopped(void **state)
 static void completion_offers_what_fits(void **state)
 {
         (void) state;
-        assert_run("$B internal complete -- vm st >out; printf 'start\nstop\n' | cmp - out", 0);
+        assert_run("$B internal complete -- vm st >out; printf 'start\nstop\nstats\n' | cmp - out", 0);
         assert_run("$B internal complete -- vm ssh w >out; echo web | cmp - out", 0);
         assert_run("XDG_RUNTIME_DIR=/nonexistent $B internal complete -- vm ssh w >out; cmp /dev/null out",
                    0);
