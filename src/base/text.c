@@ -183,6 +183,16 @@ void text_hex(const void *data, size_t n, char *out)
         out[2 * n] = '\0';
 }
 
+void text_make_printable(char *s)
+{
+        for (unsigned char *c = (unsigned char *) s; *c; c++) {
+                if (*c < ' ' || *c == 0x7f)
+                        *c = '?';
+                else if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0)
+                        c[0] = c[1] = '?';
+        }
+}
+
 char *text_shell_quote(const char *s)
 {
         struct text quoted = { 0 };

@@ -48,5 +48,8 @@ int text_take_u64(const char **at, uint64_t max, uint64_t *ret_value);
 /* Lower-case hex of n bytes into out, which holds 2 n + 1. */
 void text_hex(const void *data, size_t n, char *out);
 
+/* A stranger's words before they meet a terminal: its control characters, also those of ISO 6429's C1 in UTF-8, become '?'. */
+void text_make_printable(char *s);
+
 /* A single-quoted POSIX shell word: it's -> 'it'\''s'. The caller owns it. */
 char *text_shell_quote(const char *s);

@@ -10,9 +10,7 @@ void table_add(struct table *table, const char *cell)
 {
         char *copy = xstrdup(text_is_blank(cell) ? "-" : cell);
 
-        for (unsigned char *c = (unsigned char *) copy; *c; c++)
-                if (*c < ' ' || *c == 0x7f)
-                        *c = '?';
+        text_make_printable(copy);
         table->cells = xrealloc(table->cells, (table->n_cells + 1) * sizeof(*table->cells));
         table->cells[table->n_cells++] = copy;
 }

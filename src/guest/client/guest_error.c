@@ -1,8 +1,8 @@
-#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
 #include "base/json.h"
+#include "base/text.h"
 #include "guest/client/guest_internal.h"
 
 #define MESSAGE_MAX 600
@@ -20,9 +20,7 @@ int guest_error_take(const struct guest_frame *frame, const char *op, struct err
                 code = json_u64(json, "code", EIO);
         }
         json_decref(json);
-        for (char *c = message; *c != '\0'; c++)
-                if (!isprint((unsigned char) *c) && ((unsigned char) *c & 0x80U) == 0)
-                        *c = '?';
+        text_make_printable(message);
         if (code == 0 || code > ERRNO_MAX)
                 code = EIO;
         return err_set(err, (int) code, op, "the guest says: %s",
