@@ -11,8 +11,8 @@
 #define CLOCK_TIMEOUT_MS   5000
 #define SESSION_TIMEOUT_MS 30000
 
-static int ask(int fd, const struct guest_request *request, uint64_t timeout_ms, json_t **ret_answer,
-               struct err *err)
+int guest_ask(int fd, const struct guest_request *request, uint64_t timeout_ms, json_t **ret_answer,
+              struct err *err)
 {
         uint64_t deadline_ms = clock_monotonic_ms() + timeout_ms;
         scoped_free uint8_t *answer = NULL;
@@ -45,49 +45,49 @@ int guest_sync(int fd, uint64_t timeout_ms, struct err *err)
 {
         struct guest_request request = { .op = GUEST_OP_SYNC };
 
-        return ask(fd, &request, timeout_ms, NULL, err);
+        return guest_ask(fd, &request, timeout_ms, NULL, err);
 }
 
 int guest_power_off(int fd, uint64_t timeout_ms, struct err *err)
 {
         struct guest_request request = { .op = GUEST_OP_POWER_OFF };
 
-        return ask(fd, &request, timeout_ms, NULL, err);
+        return guest_ask(fd, &request, timeout_ms, NULL, err);
 }
 
 int guest_shift_clock(int fd, int64_t shift_ns, bool slew, struct err *err)
 {
         struct guest_request request = { .op = GUEST_OP_SET_CLOCK, .shift_ns = shift_ns, .slew = slew };
 
-        return ask(fd, &request, CLOCK_TIMEOUT_MS, NULL, err);
+        return guest_ask(fd, &request, CLOCK_TIMEOUT_MS, NULL, err);
 }
 
 int guest_health(int fd, uint64_t timeout_ms, json_t **ret_health, struct err *err)
 {
         struct guest_request request = { .op = GUEST_OP_HEALTH };
 
-        return ask(fd, &request, timeout_ms, ret_health, err);
+        return guest_ask(fd, &request, timeout_ms, ret_health, err);
 }
 
 int guest_stats(int fd, uint64_t timeout_ms, json_t **ret_stats, struct err *err)
 {
         struct guest_request request = { .op = GUEST_OP_STATS };
 
-        return ask(fd, &request, timeout_ms, ret_stats, err);
+        return guest_ask(fd, &request, timeout_ms, ret_stats, err);
 }
 
 int guest_ports(int fd, uint64_t timeout_ms, json_t **ret_ports, struct err *err)
 {
         struct guest_request request = { .op = GUEST_OP_PORTS };
 
-        return ask(fd, &request, timeout_ms, ret_ports, err);
+        return guest_ask(fd, &request, timeout_ms, ret_ports, err);
 }
 
 int guest_sessions(int fd, json_t **ret_sessions, struct err *err)
 {
         struct guest_request request = { .op = GUEST_OP_SESSIONS };
 
-        return ask(fd, &request, SESSION_TIMEOUT_MS, ret_sessions, err);
+        return guest_ask(fd, &request, SESSION_TIMEOUT_MS, ret_sessions, err);
 }
 
 int guest_session_kill(int fd, const char *id, int signal, struct err *err)
@@ -96,7 +96,7 @@ int guest_session_kill(int fd, const char *id, int signal, struct err *err)
                                          .path = id,
                                          .signal = (uint8_t) signal };
 
-        return ask(fd, &request, SESSION_TIMEOUT_MS, NULL, err);
+        return guest_ask(fd, &request, SESSION_TIMEOUT_MS, NULL, err);
 }
 
 /* An id goes into messages and onto command lines: it is what ids are, or the guest does not keep to the protocol. */
@@ -112,7 +112,7 @@ int guest_exec_detached(int fd, const struct guest_exec *exec, char ret_id[GUEST
                                          .env = exec->env };
         json_auto_t *answer = NULL;
         const char *id;
-        int r = ask(fd, &request, SESSION_TIMEOUT_MS, &answer, err);
+        int r = guest_ask(fd, &request, SESSION_TIMEOUT_MS, &answer, err);
 
         if (r < 0)
                 return r;

@@ -1,6 +1,7 @@
 /* What the files of guest/client share. */
 #pragma once
 
+#include <jansson.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -14,6 +15,9 @@
 int guest_error_take(const struct guest_frame *frame, const char *op, struct err *err);
 /* -code of base or contract, told with what was being done. ENODATA, ECONNRESET and EPIPE become ECONNRESET. */
 int guest_transport_error(int r, const char *op, const char *what, struct err *err);
+/* A request and its one answer, an object (NULL: not wanted) that the caller owns then; the guest's error is ours. */
+int guest_ask(int fd, const struct guest_request *request, uint64_t timeout_ms, json_t **ret_answer,
+              struct err *err);
 /* A tar stream of tar_fd for a request that takes one, and the stream of one that gives it. */
 int guest_tar_send(int fd, const struct guest_request *request, int tar_fd, struct err *err);
 int guest_tar_fetch(int fd, const struct guest_request *request, int tar_fd, struct err *err);
