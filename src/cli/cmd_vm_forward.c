@@ -43,6 +43,7 @@ struct forwarding {
         struct forward *list; /* owned */
         size_t n;
         size_t n_connections;
+        bool waits;  /* a guest has announced more than there was room for */
         int signals; /* owned */
 };
 
@@ -200,6 +201,9 @@ static void start_connection(struct forwarding *forwarding, const struct forward
         }
         if (pid > 0)
                 forwarding->n_connections++;
+        if (pid < 0)
+                (void) fprintf(stderr, "banger: a connection was dropped: start a process for it: %s\n",
+                               strerror(errno));
 }
 
 static int take_connection(struct forwarding *forwarding, struct forward *forward, struct err *err)
@@ -213,8 +217,17 @@ static int take_connection(struct forwarding *forwarding, struct forward *forwar
                         start_connection(forwarding, forward, sock, 0);
                 return 0;
         }
-        while ((r = guest_listener_next(&forward->listener, &port, err)) == 1)
+        for (;;) {
+                /* what it has announced is not ours to refuse, but how many processes that makes is not its to choose */
+                if (forwarding->n_connections >= CONNECTIONS_MAX) {
+                        forwarding->waits = true;
+                        return 0;
+                }
+                r = guest_listener_next(&forward->listener, &port, err);
+                if (r != 1)
+                        break;
                 start_connection(forwarding, forward, FD_NONE, port);
+        }
         return r < 0 ? err_wrap(err, "vm '%s'", forwarding->vm) : 0;
 }
 
@@ -225,13 +238,17 @@ static int serve(struct forwarding *forwarding, struct err *err)
         int r = 0;
 
         while (r == 0) {
-                bool is_full = forwarding->n_connections >= CONNECTIONS_MAX;
+                bool is_full = forwarding->n_connections >= CONNECTIONS_MAX, take_all;
 
                 for (size_t i = 0; i < forwarding->n; i++)
                         p[i] = (struct pollfd){ .fd = is_full ? FD_NONE : forwarding->list[i].fd,
                                                 .events = POLLIN };
                 p[forwarding->n] = (struct pollfd){ .fd = forwarding->signals, .events = POLLIN };
-                if (poll(p, forwarding->n + 1, is_full ? REAP_MS : -1) < 0 && errno != EINTR)
+                if (poll(p, forwarding->n + 1,
+                         is_full             ? REAP_MS
+                         : forwarding->waits ? 0
+                                             : -1) < 0 &&
+                    errno != EINTR)
                         return err_errno(err, OP_FORWARD, "wait for connections");
                 while (waitpid(-1, NULL, WNOHANG) > 0)
                         forwarding->n_connections--;
@@ -239,8 +256,10 @@ static int serve(struct forwarding *forwarding, struct err *err)
                         forwarding->cli->signal = signals_take(forwarding->signals);
                         return err_set(err, ECANCELED, OP_FORWARD, "interrupted");
                 }
+                take_all = !is_full && forwarding->waits;
+                forwarding->waits = forwarding->waits && is_full;
                 for (size_t i = 0; r == 0 && i < forwarding->n; i++)
-                        if (p[i].revents != 0)
+                        if (p[i].revents != 0 || take_all)
                                 r = take_connection(forwarding, &forwarding->list[i], err);
         }
         return r;
