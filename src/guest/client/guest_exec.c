@@ -280,7 +280,9 @@ static void give_up(struct relay *relay)
 /* One wait and what it allows. */
 static int relay_step(struct relay *relay, struct err *err)
 {
-        bool may_read = !relay->exited && !relay->stdin_ended && relay->stdin_credit > 0;
+        /* credit alone does not bound what is queued: a guest can give it and read nothing */
+        bool may_read = !relay->exited && !relay->stdin_ended && relay->stdin_credit > 0 &&
+                        guest_channel_queued(&relay->channel) < GUEST_WINDOW;
         struct pollfd p[] = {
                 {.fd = relay->exited ? FD_NONE : relay->channel.fd,
                  .events = (short) (guest_channel_has_output(&relay->channel) ? POLLIN | POLLOUT : POLLIN)},

@@ -97,6 +97,11 @@ int guest_channel_flush(struct guest_channel *channel)
         return 0;
 }
 
+size_t guest_channel_queued(const struct guest_channel *channel)
+{
+        return channel->out_end - channel->out_start;
+}
+
 bool guest_channel_has_output(const struct guest_channel *channel)
 {
         return channel->out_end > channel->out_start;

@@ -29,5 +29,7 @@ void guest_channel_queue(struct guest_channel *channel, enum guest_frame_type ty
 /* Sends what the connection takes without waiting. 0 or -errno. */
 int guest_channel_flush(struct guest_channel *channel);
 bool guest_channel_has_output(const struct guest_channel *channel);
+/* Bytes that the other end has not taken yet. */
+size_t guest_channel_queued(const struct guest_channel *channel);
 
 void guest_channel_queue_credit(struct guest_channel *channel, enum guest_stream stream, uint32_t n);
