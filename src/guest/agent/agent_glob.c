@@ -57,7 +57,8 @@ static int expand(const char *done, const char *rest, struct agent_paths *paths)
         while (r == 0 && (entry = readdir(folder))) {
                 scoped_free char *path = NULL;
 
-                if (fnmatch(part, entry->d_name, FNM_PERIOD) != 0)
+                if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+                    fnmatch(part, entry->d_name, FNM_PERIOD) != 0) /* nobody means these with .* */
                         continue;
                 path = xasprintf("%s%s%s", done, entry->d_name, rest[n] == '/' ? "/" : "");
                 if (*next)
