@@ -398,8 +398,7 @@ static int pack_entry(struct tar_pack *packing, int at, const char *name, const 
         return r;
 }
 
-/* The last component, without slashes behind it; "." for "/" and for "folder/.". The caller owns it. */
-static char *archive_name(const char *path)
+char *tar_pack_name(const char *path)
 {
         size_t n = strlen(path), start;
 
@@ -412,7 +411,7 @@ static char *archive_name(const char *path)
 
 static int pack_failed(struct tar_pack *packing, int r, const char *path, struct err *err)
 {
-        scoped_free char *name = archive_name(path);
+        scoped_free char *name = tar_pack_name(path);
         const char *below = packing->failed_path + strnlen(packing->failed_path, strlen(name));
 
         errno = -r;
@@ -421,7 +420,7 @@ static int pack_failed(struct tar_pack *packing, int r, const char *path, struct
 
 int tar_pack_path(struct tar_pack *pack, const char *path, struct err *err)
 {
-        scoped_free char *name = archive_name(path);
+        scoped_free char *name = tar_pack_name(path);
         scoped_free char *real = NULL;
         size_t n = strlen(path);
         int r;

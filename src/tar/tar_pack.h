@@ -31,6 +31,8 @@ struct tar_pack {
         char failed_path[TAR_PATH_MAX]; /* the one that could not be packed */
 };
 
+/* The name a path is packed under: its last component, "." for "/" and for "folder/.". The caller owns it. */
+char *tar_pack_name(const char *path);
 /* Large: allocate it. Start with zeroes and a sink. */
 int tar_pack_path(struct tar_pack *pack, const char *path, struct err *err);
 /* The end of the archive, and all that is still in the buffer. */

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/text.h"
+#include "tar/tar_pack.h"
 
 #define OP_PLACE "tar.place"
 
@@ -41,10 +43,10 @@ static char *first_component(const char *path)
         return strndup(path, strcspn(path, "/"));
 }
 
-static int replace_file(const char *destination, const struct tar_entry *first, struct tar_place *place,
-                        struct err *err)
+static int replace_file(const char *destination, bool guarded, const struct tar_entry *first,
+                        struct tar_place *place, struct err *err)
 {
-        scoped_free char *path = realpath(destination, NULL);
+        scoped_free char *path = guarded ? xstrdup(destination) : realpath(destination, NULL);
 
         if (first->type == TAR_FOLDER)
                 return err_set(err, ENOTDIR, OP_PLACE, "'%.300s' is a file; a folder is not copied over it",
@@ -70,7 +72,7 @@ static int make_new(const char *destination, const struct tar_entry *first, stru
         return open_parent(path, place, err);
 }
 
-int tar_place_open(const char *destination, bool must_be_folder, const struct tar_entry *first,
+int tar_place_open(const char *destination, const struct tar_place_wish *wish, const struct tar_entry *first,
                    struct tar_place *ret_place, struct err *err)
 {
         scoped(tar_place_done) struct tar_place place = { .root_fd = FD_NONE };
@@ -80,21 +82,37 @@ int tar_place_open(const char *destination, bool must_be_folder, const struct ta
         if (stat(destination, &st) < 0) {
                 if (errno != ENOENT)
                         return err_errno(err, OP_PLACE, "look at '%.300s'", destination);
-                if (must_be_folder)
+                if (wish->must_be_folder)
                         return err_set(err, ENOENT, OP_PLACE, "there is no folder '%.300s'", destination);
                 r = make_new(destination, first, &place, err);
         } else if (S_ISDIR(st.st_mode)) {
                 r = open_root(destination, &place, err);
-        } else if (must_be_folder) {
+        } else if (wish->must_be_folder) {
                 return err_set(err, ENOTDIR, OP_PLACE, "'%.300s' is not a folder", destination);
+        } else if (!S_ISREG(st.st_mode)) {
+                return err_set(err, EINVAL, OP_PLACE, "'%.300s' is neither a file nor a folder", destination);
         } else {
-                r = replace_file(destination, first, &place, err);
+                r = replace_file(destination, wish->guarded, first, &place, err);
         }
         if (r < 0)
                 return r;
         *ret_place = place;
         place = (struct tar_place){ .root_fd = FD_NONE };
         return 0;
+}
+
+bool tar_place_was_asked(const char *const *asked, const char *name)
+{
+        scoped_free char *first = strndup(name, strcspn(name, "/"));
+
+        for (; *asked; asked++) {
+                scoped_free char *packed = tar_pack_name(*asked);
+
+                if (strcmp(packed, ".") == 0 || strcmp(packed, first) == 0 ||
+                    fnmatch(packed, first, FNM_PERIOD) == 0)
+                        return true;
+        }
+        return false;
 }
 
 int tar_place_name(const struct tar_place *place, char name[TAR_PATH_MAX])

@@ -119,6 +119,8 @@ int tar_map_read(const struct tar_source *source, const struct tar_entry *entry,
         size_t capacity = 0;
         int r = next_number(&lines, &n_pieces);
 
+        if (r == 0 && n_pieces > TAR_PIECES_READ_MAX)
+                return -E2BIG;
         for (uint64_t i = 0; r == 0 && i < n_pieces; i++)
                 r = next_piece(&lines, entry, &map, &capacity, &end);
         if (r < 0)

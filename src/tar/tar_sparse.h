@@ -10,6 +10,8 @@
 #include "base/text.h"
 #include "tar/tar_header.h"
 
+#define TAR_PIECES_READ_MAX \
+        (1U << 20)            /* of others' archives: 16 MiB, whatever a stream claims; more is E2BIG */
 #define TAR_PIECES_MAX 65536U /* a file in more pieces is packed as if it had no holes */
 
 struct tar_piece {

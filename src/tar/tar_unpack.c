@@ -18,7 +18,8 @@
 #include "tar/tar_sparse.h"
 
 #define OP_TAR      "tar.unpack"
-#define FOLDERS_MAX (1U << 20) /* folders of one archive whose times are set at the end */
+#define FOLDERS_MAX (1U << 20)   /* folders of one archive whose times are set at the end */
+#define LATE_MAX    (256U << 20) /* bytes of their names */
 #define DEPTH_MAX   512
 
 /* A folder's time and bits are set last: files that are put into it would change the time, and bits may forbid them. */
@@ -38,7 +39,9 @@ struct unpacking {
         char parent[TAR_PATH_MAX];
         bool is_root;
         struct late_folder *late; /* owned */
-        size_t n_late, late_capacity;
+        size_t n_late, late_capacity, late_bytes;
+        char *known;     /* owned; the last first component that was found to be asked for */
+        bool is_unasked; /* why an entry was refused */
 };
 
 static int failed(int r, const char *what, const char *path, struct err *err)
@@ -275,7 +278,8 @@ static int unpack_folder(struct unpacking *unpacking, int at, const char *name, 
                 if (!S_ISDIR(st.st_mode) && (unlinkat(at, name, 0) < 0 || mkdirat(at, name, 0700) < 0))
                         return -errno;
         }
-        if (unpacking->n_late == FOLDERS_MAX)
+        unpacking->late_bytes += strlen(entry->path) + 1;
+        if (unpacking->n_late == FOLDERS_MAX || unpacking->late_bytes > LATE_MAX)
                 return -E2BIG;
         if (unpacking->n_late == unpacking->late_capacity) {
                 unpacking->late_capacity = unpacking->late_capacity * 2 + 64;
@@ -287,14 +291,42 @@ static int unpack_folder(struct unpacking *unpacking, int at, const char *name, 
         return 0;
 }
 
+static bool was_asked(struct unpacking *unpacking, const char *name)
+{
+        size_t n = strcspn(name, "/");
+
+        if (!unpacking->options->asked ||
+            (unpacking->known && strncmp(unpacking->known, name, n) == 0 && unpacking->known[n] == '\0'))
+                return true;
+        if (!tar_place_was_asked(unpacking->options->asked, name))
+                return false;
+        free(unpacking->known);
+        unpacking->known = strndup(name, n);
+        return true;
+}
+
+/* A name of the stream to the one it gets, in place. "." can only be a folder: a link there would lead all the rest astray. */
+static int place_name(struct unpacking *unpacking, char name[TAR_PATH_MAX], bool is_folder)
+{
+        int r = normalize(name);
+
+        if (r < 0)
+                return r;
+        if (name[0] == '\0' && !is_folder)
+                return -EINVAL;
+        if (!was_asked(unpacking, name)) {
+                unpacking->is_unasked = true;
+                return -EBADMSG;
+        }
+        return unpacking->options->destination ? tar_place_name(&unpacking->place, name) : 0;
+}
+
 static int unpack_hard_link(struct unpacking *unpacking, int at, const char *name, struct tar_entry *entry)
 {
         scoped_close int from = FD_NONE;
         const char *slash, *target;
-        int r = normalize(entry->link);
+        int r = place_name(unpacking, entry->link, false);
 
-        if (r == 0 && unpacking->options->destination)
-                r = tar_place_name(&unpacking->place, entry->link);
         if (r < 0 || entry->link[0] == '\0')
                 return -EINVAL;
         slash = strrchr(entry->link, '/');
@@ -323,17 +355,13 @@ static int unpack_symlink(int at, const char *name, const struct tar_entry *entr
         return utimensat(at, name, times, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 }
 
-/* Its name, and its place where one was asked for. */
 static int prepare_entry(struct unpacking *unpacking, struct tar_entry *entry)
 {
         const struct tar_unpack *options = unpacking->options;
-        int r = normalize(entry->path);
 
-        if (r < 0)
-                return r;
         if (options->entries_max > 0 && options->counts.n_entries == options->entries_max)
                 return -EFBIG;
-        return options->destination ? tar_place_name(&unpacking->place, entry->path) : 0;
+        return place_name(unpacking, entry->path, entry->type == TAR_FOLDER);
 }
 
 static int unpack_entry(struct unpacking *unpacking, struct tar_entry *entry)
@@ -392,6 +420,7 @@ static void unpacking_done(struct unpacking *unpacking)
         while (unpacking->n_late > 0)
                 free(unpacking->late[--unpacking->n_late].path);
         free(unpacking->late);
+        free(unpacking->known);
         tar_place_done(&unpacking->place);
 }
 
@@ -405,6 +434,8 @@ static int entry_failed(const struct unpacking *unpacking, int r, const char *pa
 {
         const struct tar_unpack *options = unpacking->options;
 
+        if (unpacking->is_unasked)
+                return err_set(err, EBADMSG, OP_TAR, "'%.300s' was sent, which was not asked for", path);
         if (r == -EFBIG && options->entries_max > 0 && options->counts.n_entries == options->entries_max)
                 return err_set(err, EFBIG, OP_TAR, "more than %llu files and folders are sent",
                                (unsigned long long) options->entries_max);
@@ -418,7 +449,9 @@ static int entry_failed(const struct unpacking *unpacking, int r, const char *pa
 static int open_place(struct unpacking *unpacking, const struct tar_entry *first, struct err *err)
 {
         const struct tar_unpack *options = unpacking->options;
-        int r = tar_place_open(options->destination, options->must_be_folder, first, &unpacking->place, err);
+        int r = tar_place_open(options->destination,
+                               &(struct tar_place_wish){ options->must_be_folder, options->guarded }, first,
+                               &unpacking->place, err);
 
         unpacking->root_fd = unpacking->place.root_fd;
         return r;

@@ -17,6 +17,8 @@ struct tar_unpack {
         const char *destination; /* tar_place.h decides; NULL: below root_fd, with the names of the stream */
         int root_fd;             /* borrowed */
         bool must_be_folder;     /* the destination */
+        const char *const
+                *asked; /* NULL-terminated paths and patterns; other names are EBADMSG; NULL: all are taken */
         /*
          * From a stranger onto a host: no pipes (they are skipped), no set-user-ID, set-group-ID and sticky bits, and temporary
          * names for all files, so that not even SIGKILL leaves a half one under its name.

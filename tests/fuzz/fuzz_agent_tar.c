@@ -69,9 +69,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
         /* Both ends: the agent's way, and the host's for what a guest sends. */
         if (size % 2 == 1) {
+                static const char *const asked[] = { "/srv/x", "a*", NULL };
+
                 inside = xasprintf("%s/root/copy", folder);
                 unpack = (struct tar_unpack){ .destination = inside,
                                               .root_fd = FD_NONE,
+                                              .asked = size % 4 == 1 ? asked : NULL,
                                               .guarded = true,
                                               .bytes_max = 1U << 20,
                                               .entries_max = 1000 };

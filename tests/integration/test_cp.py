@@ -222,6 +222,25 @@ def test_nothing_a_guest_sends_leaves_the_destination(instance, here, members):
     assert set(os.listdir(here / "to")) <= {"copy"}
 
 
+@pytest.mark.parametrize("asked, sent", [("/srv/notes", ".bashrc"), ("/srv/*", ".bashrc"), ("/srv/notes", "notes.txt")])
+def test_a_folder_that_is_there_gets_only_what_was_asked_for(instance, here, asked, sent):
+    evil = EvilGuest(instance, archive(member(sent, content=b"\x1b]0;owned\x07!")))
+    try:
+        done = cp(instance, f"evil:{asked}", here, check=False)
+    finally:
+        evil.close()
+    assert done.returncode == 1 and "which was not asked for" in done.stderr and os.listdir(here) == []
+
+
+def test_what_a_guest_names_does_not_reach_the_terminal_raw(instance, here):
+    evil = EvilGuest(instance, archive(member("x\x1b]0;owned\x07", tarfile.CHRTYPE)))
+    try:
+        done = cp(instance, "evil:/x", here, check=False)
+    finally:
+        evil.close()
+    assert done.returncode == 1 and "owned" in done.stderr and "\x1b" not in done.stderr and "\x07" not in done.stderr
+
+
 def test_set_user_id_and_pipes_do_not_arrive(instance, here):
     evil = EvilGuest(instance, archive(member("x", tarfile.DIRTYPE, mode=0o7777), member("x/s", content=b"#!", mode=0o6755),
                                        member("x/pipe", tarfile.FIFOTYPE)))

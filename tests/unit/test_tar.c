@@ -1,5 +1,6 @@
 /* Trees as tar streams in memory, and where what comes out of one goes. */
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -286,12 +287,113 @@ static void maps_that_lie_are_refused(void **state)
         }
 }
 
+static void what_was_not_asked_for_is_refused(void **state)
+{
+        static const struct {
+                const char *name, *asked;
+                bool arrives;
+        } cases[] = {
+                {"notes",    "/srv/notes",   true },
+                { "notes",   "notes//",      true },
+                { "notes",   "/srv/n*",      true },
+                { "notes",   "/srv/.",       true },
+                { "n[1]",    "/srv/n[1]",    true },
+                { ".bashrc", "/srv/.bash*",  true },
+                { ".bashrc", "/srv/notes",   false},
+                { ".bashrc", "/srv/*",       false},
+                { "notes",   "notes/inside", false},
+                { "notes2",  "notes",        false},
+        };
+        char top[] = "/tmp/banger-tar-XXXXXX";
+        struct err err = { 0 };
+
+        (void) state;
+        assert_non_null(mkdtemp(top));
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                const char *const asked[] = { "elsewhere", cases[i].asked, NULL };
+                scoped_free char *from = make_folder(top, "from"), *to = make_folder(top, "to"),
+                                 *source = xasprintf("%s/%s", from, cases[i].name),
+                                 *target = xasprintf("%s/%s", to, cases[i].name);
+                struct tar_unpack options = { .guarded = true, .asked = asked };
+                struct bytes bytes = { 0 };
+                struct err refused = { 0 };
+
+                write_file(from, cases[i].name, "content");
+                assert_int_equal(pack_to(&bytes, source), 0);
+                assert_int_equal(unpack_to(&bytes, to, options, &refused), cases[i].arrives ? 0 : -EBADMSG);
+                assert_int_equal(access(target, F_OK), cases[i].arrives ? 0 : -1);
+                if (!cases[i].arrives)
+                        assert_non_null(strstr(refused.message, "not asked for"));
+                text_done(&bytes.text);
+                assert_int_equal(file_remove_tree(from, &err), 0);
+                assert_int_equal(file_remove_tree(to, &err), 0);
+        }
+        assert_int_equal(file_remove_tree(top, &err), 0);
+}
+
+static void a_link_in_a_files_place_is_followed_only_when_it_is_trusted(void **state)
+{
+        (void) state;
+        for (int guarded = 0; guarded < 2; guarded++) {
+                char top[] = "/tmp/banger-tar-XXXXXX";
+                struct bytes bytes = { 0 };
+                struct err err = { 0 };
+
+                assert_non_null(mkdtemp(top));
+                scoped_free char *source = xasprintf("%s/f", top), *link = xasprintf("%s/link", top);
+
+                write_file(top, "f", "new");
+                write_file(top, "victim", "old");
+                assert_int_equal(symlink("victim", link), 0);
+                assert_int_equal(pack_to(&bytes, source), 0);
+                assert_int_equal(
+                        unpack_to(&bytes, link, (struct tar_unpack){ .guarded = guarded == 1 }, &err), 0);
+                check_file(top, "link", "new");
+                check_file(top, "victim", guarded ? "old" : "new");
+                text_done(&bytes.text);
+                assert_int_equal(file_remove_tree(top, &err), 0);
+        }
+}
+
+static void a_stream_cannot_make_a_link_of_its_own_root(void **state)
+{
+        static const char *const asked[] = { "/srv/out/.", NULL };
+        char top[] = "/tmp/banger-tar-XXXXXX";
+        uint8_t block[TAR_BLOCK] = { 0 };
+        struct bytes bytes = { 0 };
+        struct err err = { 0 };
+        struct stat st;
+
+        (void) state;
+        assert_non_null(mkdtemp(top));
+        scoped_free char *out = xasprintf("%s/out", top);
+
+        memcpy(block, ".", 1);
+        memcpy(block + 100, "0000777", 7);
+        memcpy(block + 124, "00000000000", 11);
+        memcpy(block + 136, "00000000000", 11);
+        block[156] = '2';
+        memcpy(block + 157, "/etc", 4);
+        memcpy(block + 257, "ustar\00000", 8);
+        (void) snprintf((char *) block + 148, 8, "%06o", tar_checksum(block));
+        text_append_bytes(&bytes.text, block, sizeof(block));
+        assert_int_equal(unpack_to(&bytes, out, (struct tar_unpack){ .guarded = true, .asked = asked }, &err),
+                         -EINVAL);
+        assert_int_equal(lstat(out, &st), -1);
+        text_done(&bytes.text);
+        err = (struct err){ 0 };
+        assert_int_equal(file_remove_tree(top, &err), 0);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_tree_goes_under_a_new_name_and_into_a_folder),
                 cmocka_unit_test(a_file_is_replaced_only_by_a_whole_one),
                 cmocka_unit_test(holes_stay_holes),
+                cmocka_unit_test(what_was_not_asked_for_is_refused),
+                cmocka_unit_test(a_link_in_a_files_place_is_followed_only_when_it_is_trusted),
+                cmocka_unit_test(a_stream_cannot_make_a_link_of_its_own_root),
                 cmocka_unit_test(limits_are_kept_and_told),
                 cmocka_unit_test(names_become_those_of_their_place),
                 cmocka_unit_test(maps_that_lie_are_refused),

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/json.h"
+#include "base/text.h"
 #include "guest/client/guest_client.h"
 #include "guest/client/guest_internal.h"
 #include "guest/contract/guest_bytes.h"
@@ -133,14 +134,18 @@ static int unpack(struct guest_bytes *bytes, struct guest_copy *copy, struct err
         struct tar_unpack options = { .destination = copy->destination,
                                       .root_fd = FD_NONE,
                                       .must_be_folder = copy->into,
+                                      .asked = copy->paths,
                                       .guarded = true,
                                       .drop_set_id = true,
                                       .bytes_max = copy->bytes_max,
                                       .entries_max = copy->entries_max,
                                       .moved = tell_unpacked,
                                       .context = copy };
+        int r = tar_unpack(&source, &options, err);
 
-        return tar_unpack(&source, &options, err);
+        if (r < 0) /* the names in it are the guest's */
+                text_make_printable(err->message);
+        return r;
 }
 
 int guest_copy_out(int fd, struct guest_copy *copy, struct err *err)
