@@ -231,38 +231,41 @@ static int take_connection(struct forwarding *forwarding, struct forward *forwar
         return r < 0 ? err_wrap(err, "vm '%s'", forwarding->vm) : 0;
 }
 
+/* Fills p, one for each forward and the signals last; returns when one of them has something, or when there is room again. */
+static int await_event(struct forwarding *forwarding, struct pollfd *p, bool is_full, struct err *err)
+{
+        int wait_ms = is_full ? REAP_MS : forwarding->waits ? 0 : -1;
+
+        for (size_t i = 0; i < forwarding->n; i++)
+                p[i] = (struct pollfd){ .fd = is_full ? FD_NONE : forwarding->list[i].fd, .events = POLLIN };
+        p[forwarding->n] = (struct pollfd){ .fd = forwarding->signals, .events = POLLIN };
+        if (poll(p, forwarding->n + 1, wait_ms) < 0 && errno != EINTR)
+                return err_errno(err, OP_FORWARD, "wait for connections");
+        while (waitpid(-1, NULL, WNOHANG) > 0)
+                forwarding->n_connections--;
+        if (p[forwarding->n].revents == 0)
+                return 0;
+        forwarding->cli->signal = signals_take(forwarding->signals);
+        return err_set(err, ECANCELED, OP_FORWARD, "interrupted");
+}
+
 /* Until a signal, or until the guest listens no more. */
 static int serve(struct forwarding *forwarding, struct err *err)
 {
         struct pollfd p[FORWARDS_MAX + 1];
-        int r = 0;
 
-        while (r == 0) {
+        for (;;) {
                 bool is_full = forwarding->n_connections >= CONNECTIONS_MAX, take_all;
+                int r = await_event(forwarding, p, is_full, err);
 
-                for (size_t i = 0; i < forwarding->n; i++)
-                        p[i] = (struct pollfd){ .fd = is_full ? FD_NONE : forwarding->list[i].fd,
-                                                .events = POLLIN };
-                p[forwarding->n] = (struct pollfd){ .fd = forwarding->signals, .events = POLLIN };
-                if (poll(p, forwarding->n + 1,
-                         is_full             ? REAP_MS
-                         : forwarding->waits ? 0
-                                             : -1) < 0 &&
-                    errno != EINTR)
-                        return err_errno(err, OP_FORWARD, "wait for connections");
-                while (waitpid(-1, NULL, WNOHANG) > 0)
-                        forwarding->n_connections--;
-                if (p[forwarding->n].revents != 0) {
-                        forwarding->cli->signal = signals_take(forwarding->signals);
-                        return err_set(err, ECANCELED, OP_FORWARD, "interrupted");
-                }
                 take_all = !is_full && forwarding->waits;
                 forwarding->waits = forwarding->waits && is_full;
                 for (size_t i = 0; r == 0 && i < forwarding->n; i++)
                         if (p[i].revents != 0 || take_all)
                                 r = take_connection(forwarding, &forwarding->list[i], err);
+                if (r < 0)
+                        return r;
         }
-        return r;
 }
 
 int cmd_vm_forward(struct cli *cli, const struct cli_args *args, struct err *err)
