@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <linux/vm_sockets.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -38,10 +39,12 @@
 #define NS_PER_S     1000000000U
 
 struct boot {
-        char **argv;    /* borrowed: the kernel's arguments for the init to come */
-        int host;       /* owned: the call */
-        int listener;   /* owned */
-        json_t *config; /* owned */
+        char **argv;          /* borrowed: the kernel's arguments for the init to come */
+        int host;             /* owned: the call */
+        int listener;         /* owned */
+        json_t *config;       /* owned */
+        uint64_t greeted_ns;  /* monotonic: when the host was greeted */
+        uint64_t answered_ns; /* monotonic: when its answer left it, as near as can be told */
 };
 
 void agent_say(const char *format, ...)
@@ -100,6 +103,7 @@ static int greet_host(struct boot *boot, struct err *err)
         if (r < 0)
                 return r;
         id[strcspn(id, "\n")] = '\0';
+        boot->greeted_ns = clock_monotonic_ns();
         hello = xasprintf("{\"boot_id\":\"%s\",\"version\":\"%s\",\"protocol\":%u}", id, BANGER_VERSION,
                           GUEST_PROTOCOL);
         r = guest_frame_send(boot->host, GUEST_FRAME_HELLO, hello, strlen(hello),
@@ -111,11 +115,28 @@ static int greet_host(struct boot *boot, struct err *err)
         return 0;
 }
 
+/*
+ * The host answers as soon as it is greeted, unless it still fills the disks. So an answer that is there already is as old as
+ * the greeting (an emulated processor spends 0.1 s on modules in between), and one that is waited for is new.
+ */
+static uint64_t time_of_answer(const struct boot *boot)
+{
+        struct pollfd answer = { .fd = boot->host, .events = POLLIN };
+
+        if (poll(&answer, 1, 0) > 0)
+                return boot->greeted_ns;
+        (void) poll(&answer, 1, TALK_MS);
+        return clock_monotonic_ns();
+}
+
 static int receive_config(struct boot *boot, struct err *err)
 {
         scoped_free uint8_t *body = NULL;
         struct guest_frame frame;
-        int r = guest_frame_receive(boot->host, clock_monotonic_ms() + TALK_MS, &frame, &body);
+        int r;
+
+        boot->answered_ns = time_of_answer(boot);
+        r = guest_frame_receive(boot->host, clock_monotonic_ms() + TALK_MS, &frame, &body);
 
         if (r == 0 && frame.type != GUEST_FRAME_CONFIG)
                 r = -EBADMSG;
@@ -126,12 +147,13 @@ static int receive_config(struct boot *boot, struct err *err)
         return json_parse((const char *) body, frame.n, "the host's configuration", &boot->config, err);
 }
 
-static void apply_clock(const json_t *config)
+static void apply_clock(const struct boot *boot)
 {
-        uint64_t ns = json_u64(config, "real_ns", 0);
+        uint64_t then_ns = json_u64(boot->config, "real_ns", 0);
+        uint64_t ns = then_ns + clock_monotonic_ns() - boot->answered_ns;
         struct timespec time = { .tv_sec = (time_t) (ns / NS_PER_S), .tv_nsec = (long) (ns % NS_PER_S) };
 
-        if (ns > 0 && clock_settime(CLOCK_REALTIME, &time) < 0)
+        if (then_ns > 0 && clock_settime(CLOCK_REALTIME, &time) < 0)
                 agent_say("set the clock: %s", strerror(errno));
 }
 
@@ -159,7 +181,7 @@ static int mount_all_disks(struct boot *boot, struct err *err)
                 return r;
         if (*json_text(boot->config, "op_id")) /* the one that all logs of the host have, too */
                 agent_say("started by %s", json_text(boot->config, "op_id"));
-        apply_clock(boot->config);
+        apply_clock(boot);
         agent_image_set(json_object_get(boot->config, "image"));
         return agent_mount_disks(boot->config, err);
 }
