@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -20,6 +21,9 @@
 #define READY_MAX DAEMON_TAP_POOL_MAX
 /* Taps of a former daemon beyond these stay as they are until the next one. */
 #define LEFT_MAX 256
+/* A helper that was killed is back within this, wherever something starts it again. */
+#define RETRY_USEC  UINT64_C(1000000)
+#define RETRIES_MAX 10
 
 /* One request of a batch. */
 struct making {
@@ -31,11 +35,17 @@ struct daemon_tap_pool {
         struct making batch[BATCH_MAX]; /* the first n_asked are in use while n_open is not 0 */
         struct daemon_tap ready[READY_MAX];
         unsigned n_ready;
-        char left[LEFT_MAX][DAEMON_TAP_NAME_MAX]; /* made by a former daemon, not taken up yet */
+        char left[LEFT_MAX]
+                 [DAEMON_TAP_NAME_MAX]; /* made for a former daemon or by a former helper; not taken up yet */
         unsigned n_left;
         unsigned next_index;
         unsigned n_asked, n_open, n_failed; /* of the batch in progress; n_open 0: there is none */
+        unsigned n_unanswered;              /* of n_failed: the helper went without a word */
+        unsigned n_retries;                 /* since somebody asked for warming, or a tap came */
+        sd_event_source *retry;             /* owned */
 };
+
+static void warm(struct daemon *daemon);
 
 static int index_of(const char *name, unsigned *ret_index)
 {
@@ -131,12 +141,47 @@ void daemon_tap_pool_put_back(struct daemon *daemon, struct daemon_tap *owned_ta
 
 /* ---- warming ---- */
 
+static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        (void) source;
+        (void) usec;
+        warm(userdata);
+        return 0;
+}
+
+/* The helper is gone, and most likely for a moment only. */
+static void retry_later(struct daemon *daemon)
+{
+        struct daemon_tap_pool *pool = daemon->tap_pool;
+        int r;
+
+        if (pool->n_retries == RETRIES_MAX)
+                return; /* the next release tries again */
+        pool->n_retries++;
+        pool->retry = sd_event_source_disable_unref(pool->retry);
+        r = sd_event_add_time_relative(daemon->event, &pool->retry, CLOCK_MONOTONIC, RETRY_USEC, 0, on_retry,
+                                       daemon);
+        if (r < 0)
+                log_warn("the tap pool is not filled up", "{s:s}", "error", strerror(-r));
+}
+
+/* That nobody answered does not say that nothing was made: asked for again, the name's tap is taken up. */
+static void keep_name(struct daemon_tap_pool *pool, const char *name)
+{
+        if (pool->n_left < LEFT_MAX)
+                (void) snprintf(pool->left[pool->n_left++], DAEMON_TAP_NAME_MAX, "%s", name);
+}
+
 static void batch_ended(struct daemon *daemon)
 {
         struct daemon_tap_pool *pool = daemon->tap_pool;
-        unsigned n_failed = pool->n_failed, n_asked = pool->n_asked;
+        unsigned n_failed = pool->n_failed, n_asked = pool->n_asked, n_unanswered = pool->n_unanswered;
 
-        pool->n_asked = pool->n_failed = 0;
+        pool->n_asked = pool->n_failed = pool->n_unanswered = 0;
+        if (n_failed == n_asked && n_unanswered > 0) {
+                retry_later(daemon);
+                return;
+        }
         if (n_failed ==
             n_asked) { /* the host has no more taps to give: the next release tries again (S-207) */
                 log_warn("no tap of a batch could be made; machines make their own until one can", "{s:i}",
@@ -145,7 +190,8 @@ static void batch_ended(struct daemon *daemon)
         }
         log_debug("taps made", "{s:i, s:i}", "made", (int) (n_asked - n_failed), "ready",
                   (int) pool->n_ready);
-        daemon_tap_pool_warm(daemon);
+        pool->n_retries = 0;
+        warm(daemon);
 }
 
 static void made(void *userdata, struct rpc_reply *reply, const struct err *err)
@@ -157,6 +203,10 @@ static void made(void *userdata, struct rpc_reply *reply, const struct err *err)
         if (!reply) {
                 pool->n_failed++;
                 log_debug("making a tap failed", "{s:s, s:s}", "tap", making->name, "error", err->message);
+                if (err->code == ECONNRESET || err->code == ETIMEDOUT) {
+                        pool->n_unanswered++;
+                        keep_name(pool, making->name);
+                }
         } else if (pool->n_ready < READY_MAX) {
                 struct daemon_tap *tap = &pool->ready[pool->n_ready++];
 
@@ -219,12 +269,12 @@ static bool next_name(struct daemon_tap_pool *pool, char ret_name[DAEMON_TAP_NAM
         return true;
 }
 
-void daemon_tap_pool_warm(struct daemon *daemon)
+static void warm(struct daemon *daemon)
 {
         struct daemon_tap_pool *pool = daemon->tap_pool;
         unsigned missing = daemon->config.tap_pool_size;
 
-        if (!pool || pool->n_open > 0)
+        if (pool->n_open > 0)
                 return; /* S-205 */
         missing = missing > pool->n_ready ? missing - pool->n_ready : 0;
         if (missing == 0)
@@ -238,12 +288,22 @@ void daemon_tap_pool_warm(struct daemon *daemon)
                 if (ask_for(daemon, name, &err) < 0) {
                         /* nobody was asked, so the name is still free and nothing is wrong with the host's taps */
                         log_debug("the tap pool stays as it is", "{s:s}", "error", err.message);
-                        (void) snprintf(pool->left[pool->n_left++], DAEMON_TAP_NAME_MAX, "%s", name);
+                        keep_name(pool, name);
+                        if (pool->n_open == 0)
+                                retry_later(daemon);
                         break;
                 }
                 pool->n_asked++;
                 pool->n_open++;
         }
+}
+
+void daemon_tap_pool_warm(struct daemon *daemon)
+{
+        if (!daemon->tap_pool)
+                return;
+        daemon->tap_pool->n_retries = 0;
+        warm(daemon);
 }
 
 json_t *daemon_tap_pool_object(const struct daemon *daemon)
@@ -266,6 +326,8 @@ void daemon_tap_pool_done(struct daemon *daemon)
 
         for (unsigned i = 0; pool && i < pool->n_ready; i++)
                 (void) close(pool->ready[i].fd);
+        if (pool)
+                sd_event_source_disable_unref(pool->retry);
         free(pool);
         daemon->tap_pool = NULL;
 }
