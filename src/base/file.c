@@ -12,7 +12,9 @@
 #include "base/scoped.h"
 #include "base/text.h"
 
-#define REMOVE_DEPTH_MAX 256
+#define REMOVE_DEPTH_MAX  256
+#define UNFINISHED        "XXXXXX"
+#define UNFINISHED_SUFFIX (sizeof(UNFINISHED) - 1)
 
 int file_read(const char *path, size_t max, char **ret_text, size_t *ret_n, struct err *err)
 {
@@ -51,7 +53,7 @@ static int sync_folder_of(const char *path)
 
 static int write_beside(const char *path, const void *data, size_t n, mode_t mode, bool sync, struct err *err)
 {
-        scoped_free char *temporary = xasprintf("%s.XXXXXX", path);
+        scoped_free char *temporary = xasprintf("%s." UNFINISHED, path);
         scoped_close int fd = mkostemp(temporary, O_CLOEXEC);
         int r;
 
@@ -84,6 +86,32 @@ int file_replace(const char *path, const void *data, size_t n, mode_t mode, stru
                 return err_errno(err, "file.replace", "sync the folder of '%s'", path);
         }
         return 0;
+}
+
+/* Whether name is base, a dot, and what mkostemp(3) puts for the Xs. */
+static bool is_unfinished(const char *name, const char *base)
+{
+        size_t n = strlen(base);
+
+        return strncmp(name, base, n) == 0 && name[n] == '.' && strlen(name + n + 1) == UNFINISHED_SUFFIX;
+}
+
+int file_remove_unfinished(const char *path, struct err *err)
+{
+        const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+        scoped_free char *parent = slash ? strndup(path, (size_t) (slash - path) + 1) : xstrdup(".");
+        const struct dirent *entry;
+        DIR *folder = opendir(parent);
+        int r = 0;
+
+        if (!folder)
+                return errno == ENOENT ? 0 : err_errno(err, "file.remove", "open folder '%s'", parent);
+        while ((entry = readdir(folder)))
+                if (is_unfinished(entry->d_name, base) && unlinkat(dirfd(folder), entry->d_name, 0) < 0 &&
+                    errno != ENOENT)
+                        r = err_errno(err, "file.remove", "remove '%s%s'", parent, entry->d_name);
+        (void) closedir(folder);
+        return r;
 }
 
 static int make_folder(const char *path, mode_t mode, struct err *err)

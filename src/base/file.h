@@ -13,6 +13,9 @@ int file_read(const char *path, size_t max, char **ret_text, size_t *ret_n, stru
 /* Temp file beside it, fsync, rename, fsync of the folder: readers see the old or the new content, never a part. */
 int file_replace(const char *path, const void *data, size_t n, mode_t mode, struct err *err);
 
+/* What a replacement of path that was killed left beside it. Only where nobody else may be replacing it just now. */
+int file_remove_unfinished(const char *path, struct err *err);
+
 /* The same without fsync: every process sees the old or the new content, but a power failure may leave it empty. */
 int file_replace_unsynced(const char *path, const void *data, size_t n, mode_t mode, struct err *err);
 

@@ -126,6 +126,7 @@ static void reconcile_vm(struct daemon *daemon, struct store_vm *vm)
         scoped_close int pidfd = FD_NONE;
         bool is_unreadable = vm_ledger_read(folder, &ledger, &err) < 0;
 
+        (void) vm_ledger_remove_unfinished(folder, &(struct err){ 0 });
         if (is_unreadable)
                 log_warn("a vm's ledger cannot be read", "{s:s, s:s}", "vm_id", vm->id, "error", err.message);
         if (find_living(daemon, vm, &ledger, &pidfd)) {

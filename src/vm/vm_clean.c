@@ -92,6 +92,10 @@ int vm_clean(const struct vm_spec *spec, struct err *err)
         (void) file_remove_tree(spec->runtime, &step);
         err_join(err, &step);
 
+        step = (struct err){ 0 };
+        (void) vm_ledger_remove_unfinished(spec->folder, &step);
+        err_join(err, &step);
+
         /*
          * Last, and only when nothing it names is left: otherwise the next cleaner needs it. That a VM is half-made stays
          * true until its folder goes.

@@ -84,6 +84,13 @@ int vm_ledger_remove(const char *folder, struct err *err)
         return file_remove(path, err);
 }
 
+int vm_ledger_remove_unfinished(const char *folder, struct err *err)
+{
+        scoped_free char *path = vm_path_ledger(folder);
+
+        return file_remove_unfinished(path, err);
+}
+
 int vm_lock(const char *folder, struct err *err)
 {
         scoped_free char *path = layout_join(folder, "lock", NULL);

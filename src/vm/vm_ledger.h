@@ -34,6 +34,8 @@ struct vm_ledger {
 int vm_ledger_read(const char *folder, struct vm_ledger *ret_ledger, struct err *err);
 int vm_ledger_write(const char *folder, const struct vm_ledger *ledger, struct err *err);
 int vm_ledger_remove(const char *folder, struct err *err);
+/* What a killed writer left beside it; where no other process can be writing it. */
+int vm_ledger_remove_unfinished(const char *folder, struct err *err);
 
 /* One job at a time touches a VM, also across a restart of the daemon: waits for the lock. The descriptor holds it. */
 int vm_lock(const char *folder, struct err *err);

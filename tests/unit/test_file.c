@@ -42,6 +42,27 @@ static void replacing_sets_content_and_mode_and_leaves_no_other_file(void **stat
         assert_int_equal(mkdir(*state, 0700), 0);
 }
 
+static void what_a_killed_replacement_left_goes_and_nothing_else(void **state)
+{
+        static const char *const names[] = { "f", "f.a1B2c3", "f.a1B2c3d", "f.a1B2c", "ff.a1B2c3", "g" };
+        scoped_free char *path = xasprintf("%s/f", (const char *) *state);
+        scoped_free char *missing = xasprintf("%s/nosuch/f", (const char *) *state);
+        struct err err = { 0 };
+
+        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+                scoped_free char *one = xasprintf("%s/%s", (const char *) *state, names[i]);
+
+                assert_int_equal(file_replace(one, "", 0, 0600, &err), 0);
+        }
+        assert_int_equal(file_remove_unfinished(path, &err), 0);
+        assert_int_equal(file_remove_unfinished(missing, &err), 0);
+        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+                scoped_free char *one = xasprintf("%s/%s", (const char *) *state, names[i]);
+
+                assert_int_equal(file_is_missing(one), strcmp(names[i], "f.a1B2c3") == 0);
+        }
+}
+
 static void reading_is_capped(void **state)
 {
         scoped_free char *path = xasprintf("%s/f", (const char *) *state);
@@ -87,6 +108,8 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(replacing_sets_content_and_mode_and_leaves_no_other_file,
                                                 set_up, tear_down),
+                cmocka_unit_test_setup_teardown(what_a_killed_replacement_left_goes_and_nothing_else, set_up,
+                                                tear_down),
                 cmocka_unit_test_setup_teardown(reading_is_capped, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(a_file_in_the_way_of_a_folder_is_an_error, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(removing_does_not_follow_links, set_up, tear_down),
