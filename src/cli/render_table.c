@@ -11,7 +11,9 @@ void table_add(struct table *table, const char *cell)
         char *copy = xstrdup(text_is_blank(cell) ? "-" : cell);
 
         text_make_printable(copy);
-        table->cells = xrealloc(table->cells, (table->n_cells + 1) * sizeof(*table->cells));
+        if ((table->n_cells & (table->n_cells - 1)) == 0) /* full: room for twice as many */
+                table->cells = xrealloc(table->cells,
+                                        (table->n_cells ? 2 * table->n_cells : 1) * sizeof(*table->cells));
         table->cells[table->n_cells++] = copy;
 }
 
