@@ -55,7 +55,8 @@ def timed_inside(it, n, *argv):
 def row(name, ours, other_name="", other=None, unit="ms", scale=1000):
     text = f"{name:<46} {ours * scale:>10.1f} {unit:<6}"
     if other is not None:
-        text += f" {other_name:<34} {other * scale:>10.1f} {unit:<6} ratio {ours / other:6.2f} (1/{other / ours:.1f})"
+        text += f" {other_name:<34} {other * scale:>10.1f} {unit:<6} ratio "
+        text += f"{ours / other:6.2f} (1/{other / ours:.1f})" if ours > 0 and other > 0 else "     - (one is too small to tell)"
     print(text, flush=True)
 
 

@@ -410,7 +410,10 @@ def main(argv):
     log = sys.stdout if options.log == "-" else open(options.log, "a")
     os.environ.setdefault("ASAN_OPTIONS", "detect_leaks=0")  # LeakSanitizer cannot work in a traced process
     instance = Instance(options.programs, options.cache)
-    options.kernel = next((instance.state / "kernels").glob("*/vmlinux"))
+    options.kernel = next((instance.state / "kernels").glob("*/vmlinux"), None)
+    if not options.kernel:
+        instance.close()
+        sys.exit(f"torture: no kernel in {options.cache}; the integration tests pull one into it, or --cache names another folder")
     print(f"torture: seed {options.seed}", flush=True)
     torture = Torture(options, instance, log)
     failed = False

@@ -84,7 +84,8 @@ static void a_corrupt_one_is_said_to_be_so(void **state)
 /* A process whose command line names a socket, as a VMM's does. */
 static pid_t start_fake_vmm(const char *option, const char *api)
 {
-        const char *const argv[] = { "sh", "-c", "exec sleep 30 & wait", option, api, NULL };
+        /* stands still without a child, which could outlive it by a moment */
+        const char *const argv[] = { "sh", "-c", "kill -STOP $$", option, api, NULL };
         const struct spawn spawn = { .argv = argv,
                                      .stdin_fd = FD_NONE,
                                      .stdout_fd = FD_NONE,
@@ -136,15 +137,14 @@ static void a_vmm_that_is_not_dumpable_is_found_too(void **state)
         pid = fork();
         assert_true(pid >= 0);
         if (pid == 0) {
-                char *const argv[] = {
-                        (char *) (uintptr_t) "python3",
-                        (char *) (uintptr_t) "-c",
-                        (char *) (uintptr_t) "import ctypes, time; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); "
-                                             "print(1, flush=True); time.sleep(30)",
-                        (char *) (uintptr_t) "--api-sock",
-                        api,
-                        NULL
-                };
+                char *const argv[] = { (char *) (uintptr_t) "python3",
+                                       (char *) (uintptr_t) "-c",
+                                       (char *) (uintptr_t) "import ctypes, os, time; "
+                                                            "ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); "
+                                                            "os.write(1, b'1'); time.sleep(30)",
+                                       (char *) (uintptr_t) "--api-sock",
+                                       api,
+                                       NULL };
 
                 (void) dup2(ready[1], STDOUT_FILENO);
                 (void) execv("/usr/bin/python3", argv);
