@@ -1,21 +1,18 @@
 """Images of a registry: docker-registry on the loopback of the instance's namespace, images made by umoci from Debian's
 busybox, and a hostile registry for what a good one never does."""
 import base64
-import ctypes
 import hashlib
-import http.server
 import json
 import pathlib
-import queue
 import shutil
 import subprocess
-import threading
 import time
 
 import pytest
 
 from conftest import needs
 from instance import sh
+from namespace_server import Quiet, Server
 
 PORT = 5055
 HOST = f"127.0.0.1:{PORT}"
@@ -181,13 +178,9 @@ def test_folders_and_archives_are_images_too(instance, images, kind):
     instance.banger("image", "delete", name)
 
 
-class Hostile(http.server.BaseHTTPRequestHandler):
+class Hostile(Quiet):
     """One image, one layer; `mode` says what goes wrong on the way to it."""
-    protocol_version = "HTTP/1.1"
     mode, seen, scope, manifest, config, layer = "", [], "", b"", b"", b""
-
-    def log_message(self, *words):
-        pass
 
     def send(self, status, body=b"", headers=(), cut=None):
         self.send_response(status)
@@ -207,6 +200,11 @@ class Hostile(http.server.BaseHTTPRequestHandler):
         Hostile.seen.append((self.path, self.headers.get("Range"), self.headers.get("Authorization")))
         if Hostile.mode == "tokens":
             return self.send_token()
+        if Hostile.mode == "bearer" and self.path.startswith("/token"):
+            return self.send(200, b'{"token": "scoped"}')
+        if Hostile.mode == "bearer" and self.path.startswith("/v2/") and not self.headers.get("Authorization"):
+            realm = f"http://127.0.0.1:{self.server.server_port}/token"
+            return self.send(401, headers=[("WWW-Authenticate", f'Bearer realm="{realm}",service="here"')])
         if Hostile.mode == "redirect" and self.path.startswith("/v2/") and not self.headers.get("Authorization"):
             return self.send(401, headers=[("WWW-Authenticate", 'Basic realm="x"')])
         if self.path == "/v2/":
@@ -233,12 +231,14 @@ class Hostile(http.server.BaseHTTPRequestHandler):
 
     def send_layer(self):
         mode, layer, wanted = Hostile.mode, Hostile.layer, self.headers.get("Range")
-        if mode == "redirect" and self.path.startswith("/v2/"):
+        if mode in ("redirect", "bearer") and self.path.startswith("/v2/"):
             place = f"http://localhost:{self.server.server_port}/elsewhere"
             return self.send(307, headers=[("Location", place)])
         if mode in ("wrong", "more"):
             return self.send(200, layer[:-1] + b"x" if mode == "wrong" else layer + b"more")
         tries = sum("/manifests/" not in path for path, *_ in Hostile.seen)
+        if mode == "down" and tries < 3:  # the configuration was the first
+            return self.send(503, headers=[("Retry-After", "2")])
         cut = len(layer) // 3 if mode in ("cut", "again") and tries < 4 else None
         if wanted and mode != "again":  # "again": a server that knows no ranges
             start = int(wanted.split("=")[1].split("-")[0])
@@ -256,37 +256,27 @@ def hostile(instance, images):
     Hostile.manifest = blob(entry)
     manifest = json.loads(Hostile.manifest)
     Hostile.config, Hostile.layer = blob(manifest["config"]), blob(manifest["layers"][0])
-    ready = queue.Queue()
-
-    def serve():  # setns(2) moves the calling thread alone
-        with open(f"/run/netns/{instance.netns}") as namespace:
-            assert ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), 0x40000000) == 0
-        server = http.server.ThreadingHTTPServer(("0.0.0.0", 0), Hostile)  # of the namespace, which has a loopback alone
-        ready.put(server)
-        server.serve_forever()
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    server = ready.get(timeout=10)
+    server = Server.begin(instance, Hostile)
     docker = instance.home / ".docker"
     instance.as_owner_mkdir(docker)
-    host = f"127.0.0.1:{server.server_port}"
+    host = server.host
     login = base64.b64encode(b"somebody:secret").decode()
     (docker / "config.json").write_text(json.dumps({"auths": {host: {"auth": login}}}))
     (docker / "config.json").chmod(0o644)
     yield host
-    server.shutdown()
-    thread.join(10)
-    server.server_close()
+    server.end()
 
 
 @pytest.mark.parametrize("mode, said", [("", None), ("busy", None), ("cut", None), ("again", None), ("redirect", None),
+                                        ("bearer", None), ("down", None),
                                         ("wrong", "has the digest"), ("more", "sends more than"),
                                         ("wild", "larger than it may be")])
 def test_a_registry_that_misbehaves(instance, hostile, mode, said):
     Hostile.mode, Hostile.seen = mode, []
     shutil.rmtree(instance.home / ".cache/banger/oci", ignore_errors=True)
+    begun = time.monotonic()
     done = instance.banger("image", "pull", "--name", "victim", f"{hostile}/x:1", check=False)
+    assert mode not in ("busy", "down") or time.monotonic() - begun > (2 if mode == "down" else 1)  # as the server asked
     if said:
         assert done.returncode == 1 and said in done.stderr, done.stderr
         assert "victim" not in {i["name"] for i in instance.json("image", "list")}
@@ -298,7 +288,8 @@ def test_a_registry_that_misbehaves(instance, hostile, mode, said):
     ranges = [wanted for path, wanted, _ in Hostile.seen if wanted]
     elsewhere = [secret for path, _, secret in Hostile.seen if path.startswith("/elsewhere")]
     assert bool(ranges) == (mode in ("cut", "again"))
-    assert elsewhere == ([None] if mode == "redirect" else [])
+    assert elsewhere == ([None] if mode in ("redirect", "bearer") else [])
+    assert mode != "bearer" or "Bearer scoped" in {secret for *_, secret in Hostile.seen}
 
 
 def test_a_login_is_kept_once_the_registry_has_taken_it(instance, hostile):

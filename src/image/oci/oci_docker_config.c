@@ -226,6 +226,20 @@ static int run_helper(const char *program, const char *server, int output, struc
         return spawn_wait(pid, err);
 }
 
+/* A helper tells on its standard output, in one line, why there is no answer. */
+static int helper_failure(const char *program, int status, const char *text, struct err *err)
+{
+        scoped_free char *line = NULL;
+
+        /* docker-credential-helpers, credentials/error.go: this very text says that it has none */
+        if (strstr(text, "credentials not found"))
+                return 0;
+        line = xasprintf("%.*s", (int) strcspn(text, "\r\n"), text);
+        text_make_printable(line);
+        return err_set(err, EIO, OP, "'%s get' ended with status %d%s%.200s", program, status,
+                       line[0] != '\0' ? ": " : "", line);
+}
+
 static int ask_helper(const char *helper, const char *server, struct oci_credentials *credentials,
                       struct err *err)
 {
@@ -241,12 +255,8 @@ static int ask_helper(const char *helper, const char *server, struct oci_credent
         n = pread(output, text, HELPER_MAX, 0);
         if (n < 0)
                 return err_errno(err, OP, "read what '%s' says", program);
-        if (status != 0) {
-                /* docker-credential-helpers, credentials/error.go: this very text says that it has none */
-                if (strstr(text, "credentials not found"))
-                        return 0;
-                return err_set(err, EIO, OP, "'%s get' ended with status %d", program, status);
-        }
+        if (status != 0)
+                return helper_failure(program, status, text, err);
         if (json_parse(text, (size_t) n, program, &answer, err) < 0)
                 return -err->code;
         if (strcmp(json_text(answer, "Username"), IDENTITY_USER) == 0) {

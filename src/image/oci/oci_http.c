@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/random.h>
@@ -20,6 +21,7 @@
 #define PAUSE_MAX_MS      30000U
 #define RETRY_AFTER_MAX_S 60U
 #define TOO_MANY          429L
+#define LOOPBACK          "localhost,127.0.0.0/8,::1" /* RFC 6761 §6.3, RFC 1122 §3.2.1.3 */
 #define SERVER_ERROR      500L
 
 static void set_text(char **slot, const char *value, size_t n)
@@ -115,9 +117,19 @@ void oci_http_answer_done(struct oci_http_answer *answer)
         *answer = (struct oci_http_answer){ 0 };
 }
 
+/* libcurl reads this one in small letters alone, for the sake of CGI programs (CURLOPT_PROXY(3)), which we are not. */
+static void read_proxy(void)
+{
+        const char *proxy = getenv("HTTP_PROXY");
+
+        if (proxy)
+                (void) setenv("http_proxy", proxy, 0);
+}
+
 int oci_http_init(struct oci_http *http, struct err *err)
 {
         *http = (struct oci_http){ 0 };
+        read_proxy();
         if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
                 return err_set(err, ENOMEM, OP, "libcurl cannot be used");
         http->easy = curl_easy_init();
@@ -184,6 +196,15 @@ static void set_redirects(CURL *easy, const struct oci_http_request *request)
         (void) curl_easy_setopt(easy, CURLOPT_MAXREDIRS, REDIRECTS_MAX);
 }
 
+/* A proxy cannot reach what is on this machine's loopback. CURLOPT_NOPROXY(3): "*" counts only when it stands alone. */
+static void set_proxy(CURL *easy)
+{
+        const char *given = getenv("no_proxy") ? getenv("no_proxy") : getenv("NO_PROXY");
+        scoped_free char *direct = xasprintf("%s%s" LOOPBACK, given ? given : "", given ? "," : "");
+
+        (void) curl_easy_setopt(easy, CURLOPT_NOPROXY, given && strcmp(given, "*") == 0 ? given : direct);
+}
+
 static void set_credentials(CURL *easy, const struct oci_http_request *request)
 {
         if (!request->user || !request->secret)
@@ -212,6 +233,7 @@ int oci_http_prepare(CURL *easy, const struct oci_http_request *request, struct 
         (void) curl_easy_setopt(easy, CURLOPT_HEADERDATA, headers);
         set_tls(easy, request);
         set_redirects(easy, request);
+        set_proxy(easy);
         set_credentials(easy, request);
         if (request->form)
                 (void) curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, request->form);
