@@ -1,0 +1,205 @@
+"""A pull that is killed, or finds the disk full, leaves whole layers in the cache and nothing else; the next one succeeds."""
+import hashlib
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import threading
+import time
+
+import pytest
+
+from conftest import needs
+from instance import sh
+from namespace_server import Quiet, Server
+from oci_layout import Image, entry, tar
+
+MIB = 1 << 20
+
+
+class Halting(Quiet):
+    """Serves an image of two layers, and halts in the midst of what `halts_at` names until it is told to go on."""
+    image, halts_at, is_halted, go_on = None, "", threading.Event(), threading.Event()
+
+    def do_HEAD(self):
+        self.do_GET()
+
+    def do_GET(self):
+        name = self.path.rsplit("/", 1)[1]
+        digest = Halting.image.digest if name == "1" else name
+        path = Halting.image.folder / "blobs/sha256" / digest[7:]
+        body = path.read_bytes()
+        if Halting.halts_at != digest or self.command == "HEAD":
+            return self.answer(200, body)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        try:
+            self.wfile.write(body[:len(body) // 2])
+            Halting.is_halted.set()
+            Halting.go_on.wait(20)
+            self.wfile.write(body[len(body) // 2:])
+        except OSError:
+            self.close_connection = True
+
+
+def repetitive(n_bytes):
+    """Content that compresses to about an eighth: less than what an image may be refused for, more than what is reckoned with."""
+    chance = random.Random(1)
+    return b"".join(chance.randbytes(500) * 8 for _ in range(n_bytes // 4000))
+
+
+@pytest.fixture(scope="module")
+def server(instance, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("faults")
+    Halting.image = Image(folder / "image", [tar([entry("below", data=repetitive(MIB))]),
+                                             tar([entry("root", "dir"), entry("root/file", data=repetitive(24 * MIB))])])
+    it = Server.begin(instance, Halting)
+    yield it.host
+    it.end()
+
+
+@pytest.fixture(autouse=True)
+def fresh(instance):
+    shutil.rmtree(instance.home / ".cache/banger/oci", ignore_errors=True)
+    Halting.halts_at = ""
+    Halting.is_halted.clear()
+    Halting.go_on.clear()
+    yield
+    Halting.go_on.set()
+    instance.banger("image", "delete", "it", check=False)
+
+
+def start_pull(instance, server):
+    return instance.popen("image", "pull", "--name", "it", f"{server}/x:1", stdout=-1, stderr=-1, text=True)
+
+
+def cached(instance):
+    """What is in the cache by name; all of it must be what its name says."""
+    found = [path for path in (instance.home / ".cache/banger/oci").rglob("*") if path.is_file()]
+    for path in found:
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name, f"{path} is not whole"
+    return {path.name for path in found}
+
+
+def nothing_else_stays(instance):
+    deadline = time.monotonic() + 10
+    images = instance.state / "images"
+    while (left := [str(p) for p in images.iterdir() if p.name.startswith(".")] + list(instance.processes().values())):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.02)
+    cached(instance)
+
+
+def pulls_now(instance, server):
+    Halting.halts_at = ""
+    instance.banger("image", "pull", "--name", "it", f"{server}/x:1")
+    sh("e2fsck", "-fn", str(instance.state / "images/it/rootfs.ext4"))
+
+
+def descriptor(kind):
+    manifest = json.loads((Halting.image.folder / "blobs/sha256" / Halting.image.digest[7:]).read_bytes())
+    return {"manifest": Halting.image.digest, "configuration": manifest["config"]["digest"],
+            "layer": manifest["layers"][-1]["digest"]}[kind]
+
+
+def job_pids(instance):
+    """The importer, and the confined processes that it has started."""
+    return sorted(pid for pid, line in instance.processes().items() if "bangerd-import" in line)
+
+
+def kill(instance, victim):
+    pid = {"daemon": instance.daemon_pid, "job": lambda: job_pids(instance)[0], "unpacker": lambda: job_pids(instance)[-1]}[victim]()
+    os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("stage, victim", [("manifest", "job"), ("configuration", "daemon"), ("layer", "daemon"), ("layer", "job"),
+                                           ("layer", "unpacker")])
+def test_killed_while_it_waits_for(instance, server, stage, victim):
+    Halting.halts_at = descriptor(stage)
+    pull = start_pull(instance, server)
+    assert Halting.is_halted.wait(20)
+    deadline = time.monotonic() + 10
+    while victim == "unpacker" and len(job_pids(instance)) < 3:
+        assert time.monotonic() < deadline, job_pids(instance)
+    kill(instance, victim)
+    assert pull.wait(20) == 1
+    assert pull.communicate()[1] != ""
+    instance.banger("image", "list")  # starts the daemon again
+    nothing_else_stays(instance)
+    assert descriptor("layer")[7:] not in cached(instance)
+    pulls_now(instance, server)
+
+
+@pytest.mark.parametrize("file, victim", [("rootfs.ext4", "job"), ("work-seed.ext4", "daemon"), ("manifest.json", "job")])
+def test_killed_while_it_writes(instance, server, file, victim):
+    pull = start_pull(instance, server)
+    while not any(instance.state.glob(f"images/.staging-*/image/{file}")):
+        if pull.poll() is not None:
+            break  # it was faster than this: no harm, for its end is looked at all the same
+    else:
+        kill(instance, victim)
+    pull.communicate(timeout=20)
+    listed = {image["name"] for image in instance.json("image", "list")}
+    assert ("it" in listed) or pull.returncode == 1
+    nothing_else_stays(instance)
+    pulls_now(instance, server)
+
+
+@pytest.fixture
+def small_disks(instance):
+    """12 MiB for the cache, and 12 for the images."""
+    cache, images = instance.home / ".cache/banger", instance.state / "images"
+    instance.as_owner_mkdir(cache)
+    instance.end_daemon()
+    mounted = []
+    try:
+        for folder in (cache, images):
+            done = sh("mount", "-t", "tmpfs", "-o", f"size=12m,mode=0700,uid={instance.uid},gid={instance.gid}", "none", str(folder), check=False)
+            needs(done.returncode == 0, "needs mounts")
+            mounted.append(folder)
+        yield cache, images
+    finally:
+        instance.end_daemon()
+        for folder in mounted:
+            sh("umount", str(folder))
+
+
+def test_a_full_disk_is_said_before_and_survived_within(instance, server, small_disks, tmp_path):
+    cache, images = small_disks
+    ours = Halting.image
+    try:
+        Halting.image = Image(tmp_path / "large", [tar([entry("f", data=os.urandom(14 * MIB))])])
+        done = instance.banger("image", "pull", "--name", "it", f"{server}/x:1", check=False)
+        assert done.returncode == 1 and "missing; nothing was pulled" in done.stderr, done.stderr
+        assert f"the disk of '{cache}/oci" in done.stderr and "2.0 MiB are missing" in done.stderr, done.stderr
+    finally:
+        Halting.image = ours
+    # what unpacks to more than could be known
+    done = instance.banger("image", "pull", "--name", "it", f"{server}/x:1", check=False)
+    assert done.returncode == 1 and "No space left on device" in done.stderr and str(images) in done.stderr, done.stderr
+    nothing_else_stays(instance)
+    assert descriptor("layer")[7:] in cached(instance)
+    # somebody else fills the cache's disk while a layer comes
+    shutil.rmtree(cache / "oci")
+    Halting.halts_at = descriptor("layer")
+    pull = start_pull(instance, server)
+    assert Halting.is_halted.wait(20)
+    filler = cache / "filler"
+    with open(filler, "wb") as file:
+        try:
+            file.write(bytes(64 * MIB))
+        except OSError:
+            pass
+    Halting.go_on.set()
+    said = pull.communicate(timeout=20)[1]
+    assert pull.returncode == 1 and "No space left on device" in said and str(cache) in said, said
+    nothing_else_stays_but(filler, instance)
+    assert sh("df", "--output=used", str(images)).stdout.split()[1] == "0"
+
+
+def nothing_else_stays_but(filler, instance):
+    filler.unlink()
+    nothing_else_stays(instance)
