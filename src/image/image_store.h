@@ -82,7 +82,7 @@ const struct image_catalog_entry *image_catalog(unsigned *ret_n);
 const struct image_catalog_entry *image_catalog_find(const char *name);
 /*
  * Adds the entries of a catalog of the user's, which point to bundles; they come before those built in. A missing file is an
- * empty one. EBADMSG names the entry. Once a process.
+ * empty one. EBADMSG names the entry. A second call's entries take the place of the first's.
  */
 int image_catalog_add(const char *path, struct err *err);
 
