@@ -1,7 +1,6 @@
 #include "image/oci/oci_confine.h"
 
 #include <errno.h>
-#include <linux/landlock.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -9,9 +8,9 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/landlock.h"
 #include "base/scoped.h"
 
 #define OP "image.confine"
@@ -26,16 +25,6 @@
 #ifndef HAS_SANITIZER
 #define HAS_SANITIZER 0
 #endif
-
-/* Newer than the headers of Debian 12: landlock(7). */
-#define ACCESS_FS_TRUNCATE  (UINT64_C(1) << 14) /* ABI 3 */
-#define ACCESS_FS_IOCTL_DEV (UINT64_C(1) << 15) /* ABI 5 */
-#define ACCESS_NET_ALL      UINT64_C(3)         /* ABI 4: TCP bind and connect */
-#define SCOPE_ALL           UINT64_C(3)         /* ABI 6: abstract UNIX sockets, signals */
-
-struct ruleset_attr { /* struct landlock_ruleset_attr as of ABI 6 */
-        uint64_t handled_access_fs, handled_access_net, scoped;
-};
 
 static int compare(const void *a, const void *b)
 {
@@ -67,28 +56,12 @@ int oci_confine_begin(int *keep_fds, unsigned n, pid_t parent, struct err *err)
 /* Everything that the kernel can forbid, and no exception. */
 static int restrict_files(struct err *err)
 {
-        long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-        struct ruleset_attr attr = { .handled_access_fs =
-                                             (UINT64_C(1) << 13) - 1 }; /* ABI 1 has bits 0 ... 12 */
-        size_t n = abi >= 6 ? sizeof(attr) : abi >= 4 ? 2 * sizeof(uint64_t) : sizeof(uint64_t);
-        scoped_close int ruleset = FD_NONE;
+        scoped_close int ruleset = landlock_forbid_all(true);
+        int r = ruleset < 0 ? ruleset : landlock_enter(ruleset);
 
-        if (abi < 0)
+        if (ruleset == -ENOSYS || ruleset == -EOPNOTSUPP)
                 return 0; /* no such kernel; seccomp allows no file to be opened */
-        if (abi >= 2)
-                attr.handled_access_fs |= LANDLOCK_ACCESS_FS_REFER;
-        if (abi >= 3)
-                attr.handled_access_fs |= ACCESS_FS_TRUNCATE;
-        if (abi >= 4)
-                attr.handled_access_net = ACCESS_NET_ALL;
-        if (abi >= 5)
-                attr.handled_access_fs |= ACCESS_FS_IOCTL_DEV;
-        if (abi >= 6)
-                attr.scoped = SCOPE_ALL;
-        ruleset = (int) syscall(SYS_landlock_create_ruleset, &attr, n, 0);
-        if (ruleset < 0 || syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
-                return err_errno(err, OP, "restrict file access");
-        return 0;
+        return r < 0 ? err_set(err, -r, OP, "restrict file access: %s", strerror(-r)) : 0;
 }
 
 static int set_limit(__rlimit_resource_t which, uint64_t value, struct err *err)

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
-#include <linux/landlock.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <string.h>
@@ -11,9 +10,9 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/landlock.h"
 #include "base/scoped.h"
 #include "base/text.h"
 #include "vmm/qemu/vm_log.h"
@@ -29,15 +28,6 @@
 #define HAS_SANITIZER 0
 #endif
 
-/* Newer than the headers of Debian 12: landlock(7). */
-#define ACCESS_FS_TRUNCATE  (UINT64_C(1) << 14) /* ABI 3 */
-#define ACCESS_FS_IOCTL_DEV (UINT64_C(1) << 15) /* ABI 5 */
-#define ACCESS_NET_ALL      UINT64_C(3)         /* ABI 4: TCP bind and connect */
-
-struct ruleset_attr { /* struct landlock_ruleset_attr as of ABI 4 */
-        uint64_t handled_access_fs, handled_access_net;
-};
-
 void vm_confine_early(void)
 {
         (void) umask(077);
@@ -45,61 +35,36 @@ void vm_confine_early(void)
         (void) prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
 
-static long landlock_abi(void)
-{
-        return syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-}
-
-static int make_ruleset(long abi)
-{
-        struct ruleset_attr attr = { .handled_access_fs =
-                                             (UINT64_C(1) << 13) - 1 }; /* ABI 1 has bits 0 ... 12 */
-
-        if (abi < 0)
-                return -errno;
-        if (abi >= 2)
-                attr.handled_access_fs |= LANDLOCK_ACCESS_FS_REFER;
-        if (abi >= 3)
-                attr.handled_access_fs |= ACCESS_FS_TRUNCATE;
-        if (abi >= 5)
-                attr.handled_access_fs |= ACCESS_FS_IOCTL_DEV;
-        if (abi >= 4)
-                attr.handled_access_net = ACCESS_NET_ALL;
-        return (int) syscall(SYS_landlock_create_ruleset, &attr,
-                             abi >= 4 ? sizeof(attr) : sizeof(attr.handled_access_fs), 0);
-}
-
 /*
  * The folder of a disk: its files may be opened as PATCH /drives asks for a new one. Truncation is asked of QEMU, which
  * has no such rule, but the kernel remembers with a descriptor what its opener was allowed.
  */
-static void allow_folder_of(int ruleset, long abi, const struct vmm_drive_body *drive)
+static void allow_folder_of(int ruleset, const struct vmm_drive_body *drive)
 {
         scoped_free char *copy = xstrdup(drive->path_on_host);
         scoped_close int folder = open(dirname(copy), O_PATH | O_DIRECTORY | O_CLOEXEC);
-        struct landlock_path_beneath_attr rule = { .allowed_access = LANDLOCK_ACCESS_FS_READ_FILE,
-                                                   .parent_fd = folder };
+        uint64_t access = LANDLOCK_ACCESS_FS_READ_FILE;
 
         if (!drive->is_read_only)
-                rule.allowed_access |= LANDLOCK_ACCESS_FS_WRITE_FILE | (abi >= 3 ? ACCESS_FS_TRUNCATE : 0);
+                access |= LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_FS_TRUNCATE;
         if (folder >= 0)
-                (void) syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
+                (void) landlock_allow(ruleset, folder, access);
 }
 
+/* Not scoped: QEMU, which it must be able to end, was started before and is outside. */
 static int restrict_files(const struct vm_config *config, struct err *err)
 {
-        long abi = landlock_abi();
-        scoped_close int ruleset = make_ruleset(abi);
+        scoped_close int ruleset = landlock_forbid_all(false);
+        int r;
 
         if (ruleset < 0) {
                 vm_log_warn("Landlock is not available: file access is not restricted");
                 return 0;
         }
         for (size_t i = 0; i < config->n_drives; i++)
-                allow_folder_of(ruleset, abi, &config->drives[i].body);
-        if (syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
-                return err_errno(err, "vmm.confine", "restrict file access");
-        return 0;
+                allow_folder_of(ruleset, &config->drives[i].body);
+        r = landlock_enter(ruleset);
+        return r < 0 ? err_set(err, -r, "vmm.confine", "restrict file access: %s", strerror(-r)) : 0;
 }
 
 static const int allowed_calls[] = {
