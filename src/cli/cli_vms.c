@@ -70,6 +70,11 @@ static bool is_among(const struct cli_one *ones, size_t n_ones, const char *id)
         return false;
 }
 
+struct shower {
+        vms_show *show;
+        void *userdata; /* borrowed */
+};
+
 /* The VMs that are meant, each once, as requests; those that cannot be are told. Returns how many were not found. */
 static size_t plan(const struct cli_args *args, const json_t *vms, struct cli_one *ones, size_t *ret_n_ones)
 {
@@ -94,23 +99,23 @@ static size_t plan(const struct cli_args *args, const json_t *vms, struct cli_on
         return n_failed;
 }
 
-static bool show_name(const char *name, const json_t *result)
+static bool show_name(const char *name, json_t *result, void *userdata)
 {
         (void) result;
+        (void) userdata;
         (void) printf("%s\n", name);
         return true;
 }
 
-size_t vms_report(struct cli_one *ones, size_t n_ones, vms_show *show)
+size_t vms_report(struct cli_one *ones, size_t n_ones, vms_show *show, void *userdata)
 {
         size_t n_failed = 0;
 
-        show = show ? show : show_name;
         for (size_t i = 0; i < n_ones; i++) {
                 struct cli_one *one = &ones[i];
 
                 if (one->reply.result)
-                        n_failed += !show(one->label, one->reply.result);
+                        n_failed += !(show ? show : show_name)(one->label, one->reply.result, userdata);
                 else if (one->err.code != 0) {
                         error_print(one->reply.code, one->reply.op_id, one->err.message);
                         n_failed++;
@@ -123,18 +128,18 @@ size_t vms_report(struct cli_one *ones, size_t n_ones, vms_show *show)
 
 /* All references against one snapshot of the list, the same VM once, the valid ones done even when others are not. */
 static int do_many(struct cli *cli, const struct cli_args *args, const struct rpc_method *method,
-                   const json_t *vms, vms_show *show, struct err *err)
+                   const json_t *vms, const struct shower *shower, struct err *err)
 {
         scoped_free struct cli_one *ones = xcalloc(args->n_operands, sizeof(*ones));
         size_t n_ones, n_failed = plan(args, vms, ones, &n_ones);
         int r = cli_call_many(cli, method, ones, n_ones, err);
 
-        n_failed += vms_report(ones, n_ones, show);
+        n_failed += vms_report(ones, n_ones, shower->show, shower->userdata);
         return r < 0 ? r : n_failed > 0;
 }
 
 static int do_one(struct cli *cli, const struct cli_args *args, const struct rpc_method *method,
-                  const json_t *vms, vms_show *show, struct err *err)
+                  const json_t *vms, const struct shower *shower, struct err *err)
 {
         scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
         const json_t *vm = vms_resolve(vms, args->operands[0], err);
@@ -148,19 +153,20 @@ static int do_one(struct cli *cli, const struct cli_args *args, const struct rpc
         r = cli_call(cli, method, params, &reply, err);
         if (r < 0)
                 return r;
-        return !(show ? show : show_name)(json_text(vm, "name"), reply.result);
+        return !shower->show(json_text(vm, "name"), reply.result, shower->userdata);
 }
 
 int vms_do_each(struct cli *cli, const struct cli_args *args, const struct rpc_method *method, vms_show *show,
-                struct err *err)
+                void *userdata, struct err *err)
 {
+        const struct shower shower = { show ? show : show_name, userdata };
         json_auto_t *vms = NULL;
         int r = vms_fetch(cli, true, &vms, err);
 
         if (r < 0)
                 return r;
-        return args->n_operands == 1 ? do_one(cli, args, method, vms, show, err)
-                                     : do_many(cli, args, method, vms, show, err);
+        return args->n_operands == 1 ? do_one(cli, args, method, vms, &shower, err)
+                                     : do_many(cli, args, method, vms, &shower, err);
 }
 
 void vms_delete_at_end(struct cli *cli, const char *vm)

@@ -11,19 +11,19 @@ const json_t *vms_resolve(const json_t *vms, const char *reference, struct err *
 bool vms_is_alive(const json_t *vm);
 /* wanted: "key" or "key=value"; "" fits every VM. */
 bool vms_has_label(const json_t *vm, const char *wanted);
-/* Shows what came of one VM; false: it counts as failed. */
-typedef bool vms_show(const char *name, const json_t *result);
+/* Shows what came of one VM; false: it counts as failed. result is borrowed; whoever keeps it takes a reference. */
+typedef bool vms_show(const char *name, json_t *result, void *userdata);
 /*
  * Calls method, which takes a "vm" and args->params, for each operand: all references against one snapshot of the list, the
  * same VM once, the valid ones done even when others are not; then the exit status is 1. show NULL: the names of those done.
  */
 int vms_do_each(struct cli *cli, const struct cli_args *args, const struct rpc_method *method, vms_show *show,
-                struct err *err);
+                void *userdata, struct err *err);
 /*
  * Shows those done (show NULL: their names) in the order they were first given, failures on standard error. Releases them.
  * Returns how many failed.
  */
-size_t vms_report(struct cli_one *ones, size_t n_ones, vms_show *show);
+size_t vms_report(struct cli_one *ones, size_t n_ones, vms_show *show, void *userdata);
 
 /* At the end of a command that made it, with a deadline of its own; what fails is told, with the way out. */
 void vms_delete_at_end(struct cli *cli, const char *vm);

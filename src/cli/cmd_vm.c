@@ -103,37 +103,37 @@ int cmd_vm_start(struct cli *cli, const struct cli_args *args, struct err *err)
 {
         int r = cli_need_helper(cli, err);
 
-        return r < 0 ? r : vms_do_each(cli, args, &api_vm_start, NULL, err);
+        return r < 0 ? r : vms_do_each(cli, args, &api_vm_start, NULL, NULL, err);
 }
 
 int cmd_vm_stop(struct cli *cli, const struct cli_args *args, struct err *err)
 {
-        return vms_do_each(cli, args, &api_vm_stop, NULL, err);
+        return vms_do_each(cli, args, &api_vm_stop, NULL, NULL, err);
 }
 
 int cmd_vm_restart(struct cli *cli, const struct cli_args *args, struct err *err)
 {
         int r = cli_need_helper(cli, err);
 
-        return r < 0 ? r : vms_do_each(cli, args, &api_vm_restart, NULL, err);
+        return r < 0 ? r : vms_do_each(cli, args, &api_vm_restart, NULL, NULL, err);
 }
 
 int cmd_vm_kill(struct cli *cli, const struct cli_args *args, struct err *err)
 {
-        return vms_do_each(cli, args, &api_vm_kill, NULL, err);
+        return vms_do_each(cli, args, &api_vm_kill, NULL, NULL, err);
 }
 
 int cmd_vm_delete(struct cli *cli, const struct cli_args *args, struct err *err)
 {
-        return vms_do_each(cli, args, &api_vm_delete, NULL, err);
+        return vms_do_each(cli, args, &api_vm_delete, NULL, NULL, err);
 }
 
 int cmd_vm_pause(struct cli *cli, const struct cli_args *args, struct err *err)
 {
-        return vms_do_each(cli, args, &api_vm_pause, NULL, err);
+        return vms_do_each(cli, args, &api_vm_pause, NULL, NULL, err);
 }
 
 int cmd_vm_resume(struct cli *cli, const struct cli_args *args, struct err *err)
 {
-        return vms_do_each(cli, args, &api_vm_resume, NULL, err);
+        return vms_do_each(cli, args, &api_vm_resume, NULL, NULL, err);
 }

@@ -34,12 +34,12 @@ struct probe {
         size_t n;
 };
 
-/* Those of a command, and what it has gathered: vms_do_each() hands over one VM at a time. */
-static struct {
+/* What a command gathers: vms_do_each() hands over one VM at a time. */
+struct gathered {
         struct probe probes[PROBES_MAX];
         size_t n;
         json_t *vms; /* owned */
-} gathered;
+};
 
 /* Whether this host's packets to the guest's address reach it: not when it listens on the guest's loopback alone. */
 static bool is_reachable(const json_t *listener, const char *vm_address)
@@ -117,28 +117,28 @@ static void probe_hear(struct probe *probe)
                 probe_conclude(probe);
 }
 
-static void run_probes(void)
+static void run_probes(struct gathered *gathered)
 {
         uint64_t deadline_ms = clock_monotonic_ms() + PROBE_MS;
         struct pollfd polled[PROBES_MAX];
 
-        for (size_t i = 0; i < gathered.n; i++)
-                probe_begin(&gathered.probes[i]);
+        for (size_t i = 0; i < gathered->n; i++)
+                probe_begin(&gathered->probes[i]);
         for (;;) {
                 size_t n_open = 0;
 
-                for (size_t i = 0; i < gathered.n; i++) {
-                        const struct probe *probe = &gathered.probes[i];
+                for (size_t i = 0; i < gathered->n; i++) {
+                        const struct probe *probe = &gathered->probes[i];
 
                         n_open += probe->sock >= 0;
                         polled[i] = (struct pollfd){ .fd = probe->sock,
                                                      .events = probe->asked ? POLLIN : POLLOUT };
                 }
                 if (n_open == 0 || clock_left_ms(deadline_ms) == 0 ||
-                    poll(polled, gathered.n, clock_left_ms(deadline_ms)) <= 0)
+                    poll(polled, gathered->n, clock_left_ms(deadline_ms)) <= 0)
                         break;
-                for (size_t i = 0; i < gathered.n; i++) {
-                        struct probe *probe = &gathered.probes[i];
+                for (size_t i = 0; i < gathered->n; i++) {
+                        struct probe *probe = &gathered->probes[i];
 
                         if (polled[i].revents != 0 && probe->asked)
                                 probe_hear(probe);
@@ -146,21 +146,22 @@ static void run_probes(void)
                                 probe_ask(probe);
                 }
         }
-        for (size_t i = 0; i < gathered.n; i++)
-                probe_end(&gathered.probes[i]);
+        for (size_t i = 0; i < gathered->n; i++)
+                probe_end(&gathered->probes[i]);
 }
 
-static bool gather(const char *name, const json_t *result)
+static bool gather(const char *name, json_t *result, void *userdata)
 {
+        struct gathered *gathered = userdata;
         const char *address = json_text(result, "address");
         json_t *listener;
         size_t i;
 
         (void) name;
-        (void) json_array_append(gathered.vms, (json_t *) (uintptr_t) result);
+        (void) json_array_append(gathered->vms, result);
         json_array_foreach (json_object_get(result, "listeners"), i, listener)
-                if (is_reachable(listener, address) && gathered.n < PROBES_MAX)
-                        gathered.probes[gathered.n++] =
+                if (is_reachable(listener, address) && gathered->n < PROBES_MAX)
+                        gathered->probes[gathered->n++] =
                                 (struct probe){ .listener = listener,
                                                 .address = address,
                                                 .port = (uint16_t) json_u64(listener, "port", 0),
@@ -184,7 +185,7 @@ static void add_listener(struct table *table, const json_t *vm, const json_t *li
         table_add(table, json_text(listener, "url"));
 }
 
-static void print_table(void)
+static void print_table(const json_t *vms)
 {
         static const char *const heads[] = { "PROTO", "ENDPOINT", "LISTENS ON", "PROCESS", "PID", "URL" };
         scoped(table_done) struct table table = { .n_columns = sizeof(heads) / sizeof(heads[0]) };
@@ -193,7 +194,7 @@ static void print_table(void)
 
         for (i = 0; i < table.n_columns; i++)
                 table_add(&table, heads[i]);
-        json_array_foreach (gathered.vms, i, vm)
+        json_array_foreach (vms, i, vm)
                 json_array_foreach (json_object_get(vm, "listeners"), k, listener)
                         add_listener(&table, vm, listener);
         table_print(&table, stdout);
@@ -201,16 +202,15 @@ static void print_table(void)
 
 int cmd_vm_ports(struct cli *cli, const struct cli_args *args, struct err *err)
 {
-        int r;
+        struct gathered gathered = { .vms = json_array() };
+        int r = vms_do_each(cli, args, &api_vm_ports, gather, &gathered, err);
 
-        gathered.vms = json_array();
-        r = vms_do_each(cli, args, &api_vm_ports, gather, err);
         if (!json_flag(args->options, "no_probe"))
-                run_probes();
+                run_probes(&gathered);
         if (r >= 0 && json_flag(args->options, "json"))
                 print_json(gathered.vms);
         else if (r >= 0)
-                print_table();
-        json_decref(take_ptr(gathered.vms));
+                print_table(gathered.vms);
+        json_decref(gathered.vms);
         return r;
 }

@@ -70,7 +70,7 @@ static int delete_all(struct cli *cli, const json_t *vms, struct err *err)
                 ones[i].label = json_text(vm, "name");
         }
         r = cli_call_many(cli, &api_vm_delete, ones, n, err);
-        n_failed = vms_report(ones, n, NULL);
+        n_failed = vms_report(ones, n, NULL, NULL);
         return r < 0 ? r : n_failed > 0;
 }
 
