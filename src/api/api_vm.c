@@ -27,7 +27,7 @@ static const struct rpc_field create_params[] = {
         RPC_FIELD(struct vm_create_params, disk_bandwidth, "bytes a second of each disk, as 20M",
                   .sense = RPC_BYTES, .min = 64 * KIB, .max = LIMIT_MAX),
         RPC_FIELD(struct vm_create_params, net_bandwidth,
-                  "bytes a second in each direction, as 5M; needs Firecracker", .sense = RPC_BYTES,
+                  "bytes a second of the network in each direction, as 5M", .sense = RPC_BYTES,
                   .min = 64 * KIB, .max = LIMIT_MAX),
         RPC_FIELD(struct vm_create_params, no_start, "make it, but leave it stopped"),
         RPC_FIELD(struct vm_create_params, force, "make it though the host has not the memory or the disk"),

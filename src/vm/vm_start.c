@@ -80,17 +80,6 @@ static int write_ledger(struct start *start, struct err *err)
         return vm_ledger_write(start->spec->folder, &start->ledger, err);
 }
 
-static int check_limits(const struct start *start, struct err *err)
-{
-        if (start->spec->net_bandwidth == 0 || start->vmm.kind == VMM_FIRECRACKER)
-                return 0;
-        return err_set(err, EOPNOTSUPP, "vm.start",
-                       "vm '%s' has --net-bandwidth, which Firecracker can hold and QEMU cannot; make it "
-                       "without, or on "
-                       "a host with KVM",
-                       start->spec->name);
-}
-
 /* The kernel, the disks and the VMM are there: a missing one is named before anything is made (spec 7.3). */
 static int check_begin(void *context, struct err *err)
 {
@@ -114,8 +103,7 @@ static int check_begin(void *context, struct err *err)
         if (vmm_choice_from_name(spec->vmm, &chosen.choice) < 0)
                 return err_set(err, EINVAL, "vm.start", "vmm '%s' is not auto, firecracker or qemu",
                                spec->vmm);
-        r = vmm_find(&chosen, &start->vmm, err);
-        return r == 0 ? check_limits(start, err) : r;
+        return vmm_find(&chosen, &start->vmm, err);
 }
 
 static int network_begin(void *context, struct err *err)

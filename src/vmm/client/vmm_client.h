@@ -107,7 +107,7 @@ struct vmm_machine {
         const char *tap; /* NULL: no network */
         int tap_fd; /* handed to banger-qemu, which may not be allowed to open /dev/net/tun; FD_NONE: open by name */
         const char *mac;
-        uint64_t net_bytes; /* a second in each direction, 0: unlimited; Firecracker alone can limit it */
+        uint64_t net_bytes; /* a second in each direction, 0: unlimited */
         uint32_t guest_cid;
         const char *vsock_path;
         const char *api_path;

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/scoped.h"
 #include "base/text.h"
 
 static void add(struct qemu_command *command, char *owned)
@@ -178,11 +179,16 @@ static void add_drive(struct qemu_command *command, const struct vm_drive *drive
         option(command, "-device", "virtio-blk-device,id=blk%zu,drive=drive%zu", i, i);
 }
 
-static void add_interface(struct qemu_command *command, const struct vm_interface *interface, size_t i)
+/* limited_fd: the socket of net_limiter, or FD_NONE. */
+static void add_interface(struct qemu_command *command, const struct vm_interface *interface, size_t i,
+                          int limited_fd)
 {
         const char *mac = interface->body.guest_mac;
 
-        option(command, "-netdev", "tap,id=net%zu,fd=%d,vhost=off", i, interface->fd);
+        if (limited_fd >= 0)
+                option(command, "-netdev", "socket,id=net%zu,fd=%d", i, limited_fd);
+        else
+                option(command, "-netdev", "tap,id=net%zu,fd=%d,vhost=off", i, interface->fd);
         option(command, "-device", "virtio-net-device,netdev=net%zu%s%s", i, mac ? ",mac=" : "",
                mac ? mac : "");
 }
@@ -211,7 +217,8 @@ static void add_devices(struct qemu_command *command, const struct vm_config *co
         for (size_t i = 0; i < config->n_drives; i++)
                 add_drive(command, &config->drives[i], i);
         for (size_t i = 0; i < config->n_interfaces; i++)
-                add_interface(command, &config->interfaces[i], i);
+                add_interface(command, &config->interfaces[i], i,
+                              setup->net_fds ? setup->net_fds[i] : FD_NONE);
         if (config->has_vsock) {
                 option(command, "-chardev", "socket,id=vsock,fd=%d", setup->vsock_fd);
                 option(command, "-device", "vhost-user-vsock-device,chardev=vsock");

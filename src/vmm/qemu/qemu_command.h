@@ -13,9 +13,10 @@ struct qemu_setup {
         const char *id;      /* shown in ps */
         const char *cmdline; /* kernel_cmdline_build() */
         bool kvm;
-        int qmp_fd;    /* QEMU's end */
-        int vsock_fd;  /* QEMU's end; FD_NONE without vsock */
-        int memory_fd; /* guest_memory_open(); FD_NONE: a memfd of QEMU's */
+        int qmp_fd;         /* QEMU's end */
+        int vsock_fd;       /* QEMU's end; FD_NONE without vsock */
+        const int *net_fds; /* of each interface, FD_NONE: its tap; NULL: all have their taps */
+        int memory_fd;      /* guest_memory_open(); FD_NONE: a memfd of QEMU's */
 };
 
 struct qemu_command {

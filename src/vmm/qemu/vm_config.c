@@ -250,20 +250,10 @@ static bool mac_is_valid(const char *mac)
         return true;
 }
 
-static bool limits_anything(const struct vmm_rate_limiter *limiter)
-{
-        return (limiter->bandwidth.size > 0 && limiter->bandwidth.refill_time > 0) ||
-               (limiter->ops.size > 0 && limiter->ops.refill_time > 0);
-}
-
 static int check_interface(const struct vm_config *config, const struct vmm_interface *body, struct err *err)
 {
         if (body->guest_mac && !mac_is_valid(body->guest_mac))
                 return err_set(err, EINVAL, "vmm.net", "invalid MAC address '%.32s'", body->guest_mac);
-        if (limits_anything(&body->rx_rate_limiter) || limits_anything(&body->tx_rate_limiter))
-                return err_set(err, EINVAL, "vmm.net",
-                               "Rate limiters of network interfaces are not available with QEMU; limit the "
-                               "tap with tc");
         for (size_t i = 0; body->guest_mac && i < config->n_interfaces; i++) {
                 const struct vmm_interface *other = &config->interfaces[i].body;
 

@@ -201,11 +201,7 @@ int vm_handle_patch_drive(struct vm_instance *instance, struct vm_call *call, st
 
 int vm_handle_patch_interface(struct vm_instance *instance, struct vm_call *call, struct err *err)
 {
-        (void) instance;
-        (void) call;
-        return err_set(
-                err, EOPNOTSUPP, "vmm.net",
-                "Rate limiters of network interfaces are not available with QEMU; limit the tap with tc");
+        return vm_machine_limit_interface(instance->machine, &call->body.interface_update, err);
 }
 
 int vm_handle_patch_balloon(struct vm_instance *instance, struct vm_call *call, struct err *err)

@@ -15,6 +15,7 @@
 #include "vmm/qemu/guest_memory.h"
 #include "vmm/qemu/host_tsc.h"
 #include "vmm/qemu/kernel_cmdline.h"
+#include "vmm/qemu/net_limiter.h"
 #include "vmm/qemu/qemu_command.h"
 #include "vmm/qemu/qmp.h"
 #include "vmm/qemu/vm_console.h"
@@ -29,6 +30,7 @@ struct vm_machine {
         pid_t pid;
         int pidfd, qmp_fd, console_fd, stderr_fd; /* owned; FD_NONE once at their end */
         struct vsock_device *vsock;               /* owned */
+        struct net_limiter *limiter;              /* owned; NULL: no interface is limited */
         struct vm_console console;
         struct qmp_buffer qmp;
         struct text said; /* the last line QEMU wrote to standard error */
@@ -154,6 +156,7 @@ static void reap(struct vm_machine *machine)
 size_t vm_machine_poll(const struct vm_machine *machine, struct pollfd out[VM_MACHINE_POLL_MAX])
 {
         int vsock = machine->vsock ? vsock_device_fd(machine->vsock) : FD_NONE;
+        int limiter = machine->limiter ? net_limiter_fd(machine->limiter) : FD_NONE;
 
         /* a negative descriptor is skipped by poll(2) */
         out[0] = (struct pollfd){ .fd = machine->qmp_fd, .events = POLLIN };
@@ -161,7 +164,8 @@ size_t vm_machine_poll(const struct vm_machine *machine, struct pollfd out[VM_MA
         out[2] = (struct pollfd){ .fd = machine->stderr_fd, .events = POLLIN };
         out[3] = (struct pollfd){ .fd = vsock, .events = POLLIN };
         out[4] = (struct pollfd){ .fd = machine->pidfd, .events = POLLIN };
-        return 5;
+        out[5] = (struct pollfd){ .fd = limiter, .events = POLLIN };
+        return VM_MACHINE_POLL_MAX;
 }
 
 void vm_machine_run(struct vm_machine *machine, const struct pollfd *polled, size_t n)
@@ -172,6 +176,8 @@ void vm_machine_run(struct vm_machine *machine, const struct pollfd *polled, siz
                 vm_log_error("The vsock device is dead");
                 vsock_device_free(take_ptr(machine->vsock));
         }
+        if (polled[5].revents && machine->limiter)
+                net_limiter_run(machine->limiter);
         if (polled[0].revents && machine->qmp_fd >= 0)
                 read_qmp(machine);
         if (polled[1].revents && machine->console_fd >= 0)
@@ -238,7 +244,26 @@ int vm_machine_command(struct vm_machine *machine, const char *execute, json_t *
 /* Descriptors that exist for the moment of the start: QEMU's ends. */
 struct far_ends {
         int qmp, vsock, console, errors, memory;
+        int nets[VM_INTERFACES_MAX]; /* of limited interfaces; the others have their taps */
 };
+
+static void far_ends_init(struct far_ends *far)
+{
+        *far = (struct far_ends){ FD_NONE, FD_NONE, FD_NONE, FD_NONE, FD_NONE, { 0 } };
+        for (size_t i = 0; i < VM_INTERFACES_MAX; i++)
+                far->nets[i] = FD_NONE;
+}
+
+static void far_ends_done(struct far_ends *far)
+{
+        close_slot(&far->qmp);
+        close_slot(&far->vsock);
+        close_slot(&far->console);
+        close_slot(&far->errors);
+        close_slot(&far->memory);
+        for (size_t i = 0; i < VM_INTERFACES_MAX; i++)
+                close_slot(&far->nets[i]);
+}
 
 static int make_pipe(int *ret_read, int *ret_write)
 {
@@ -280,6 +305,36 @@ static int connect_vsock(struct vm_config *config, struct far_ends *far, struct 
         return r < 0 ? err_set(err, -r, "vmm.start", "connect the vsock device: %s", strerror(-r)) : 0;
 }
 
+/* QEMU gets the far side of the limiter in place of such an interface's tap. */
+static int limit_interfaces(struct vm_machine *machine, const struct vm_config *config, struct far_ends *far,
+                            struct err *err)
+{
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < config->n_interfaces; i++) {
+                const struct vm_interface *interface = &config->interfaces[i];
+
+                if (!net_limiter_is_needed(&interface->body))
+                        continue;
+                if (!machine->limiter)
+                        r = net_limiter_new(&machine->limiter, err);
+                if (r == 0)
+                        r = net_limiter_add(machine->limiter, &interface->body, interface->fd, &far->nets[i],
+                                            err);
+        }
+        return r;
+}
+
+int vm_machine_limit_interface(struct vm_machine *machine, const struct vmm_interface_update *update,
+                               struct err *err)
+{
+        if (!machine->limiter)
+                return err_set(
+                        err, ENOENT, "vmm.net",
+                        "no interface was started with a rate limiter, and none can get one under QEMU");
+        return net_limiter_change(machine->limiter, update, err);
+}
+
 static int build_cmdline(const struct vm_config *config, bool kvm, char **ret_line, struct err *err)
 {
         const struct vm_drive *root = config->n_drives > 0 ? &config->drives[0] : NULL;
@@ -317,7 +372,7 @@ static int spawn_qemu(struct vm_machine *machine, const struct vm_config *config
         for (size_t i = 0; i < config->n_drives; i++)
                 keep[n++] = config->drives[i].fd;
         for (size_t i = 0; i < config->n_interfaces; i++)
-                keep[n++] = config->interfaces[i].fd;
+                keep[n++] = far->nets[i] >= 0 ? far->nets[i] : config->interfaces[i].fd;
         static_assert(5 + VM_DRIVES_MAX <= SPAWN_KEEP_MAX, "drives and interfaces share VM_DRIVES_MAX");
         spawn.n_keep_fds = n;
         return spawn_start(&spawn, &machine->pid, &machine->pidfd, err);
@@ -336,14 +391,17 @@ static int launch(struct vm_machine *machine, struct vm_config *config,
                   const struct vm_machine_options *options, struct err *err)
 {
         scoped_free char *cmdline = NULL;
-        struct far_ends far = { FD_NONE, FD_NONE, FD_NONE, FD_NONE, FD_NONE };
+        struct far_ends far;
         struct qemu_command command = { 0 };
         int r = build_cmdline(config, options->kvm, &cmdline, err);
 
+        far_ends_init(&far);
         if (r == 0)
                 r = make_ends(machine, &far, err);
         if (r == 0)
                 r = connect_vsock(config, &far, err);
+        if (r == 0)
+                r = limit_interfaces(machine, config, &far, err);
         if (r == 0 && config->machine.huge_pages != VMM_HUGE_PAGES_2M)
                 far.memory = open_memory(config->machine.mem_size_mib);
         if (r == 0) {
@@ -353,17 +411,14 @@ static int launch(struct vm_machine *machine, struct vm_config *config,
                                             .kvm = options->kvm,
                                             .qmp_fd = far.qmp,
                                             .vsock_fd = far.vsock,
+                                            .net_fds = far.nets,
                                             .memory_fd = far.memory };
 
                 qemu_command_build(config, &setup, &command);
                 r = spawn_qemu(machine, config, &command, &far, err);
         }
         qemu_command_done(&command);
-        close_slot(&far.qmp);
-        close_slot(&far.vsock);
-        close_slot(&far.console);
-        close_slot(&far.errors);
-        close_slot(&far.memory);
+        far_ends_done(&far);
         return r;
 }
 
@@ -456,6 +511,7 @@ void vm_machine_free(struct vm_machine *machine)
         close_slot(&machine->console_fd);
         close_slot(&machine->stderr_fd);
         vsock_device_free(machine->vsock);
+        net_limiter_free(machine->limiter);
         qmp_buffer_done(&machine->qmp);
         qmp_message_done(&machine->reply);
         text_done(&machine->said);
