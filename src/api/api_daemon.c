@@ -82,6 +82,7 @@ const struct rpc_method *const api_methods[] = {
         &api_image_cache_prune,
         &api_registry_login,
         &api_registry_logout,
+        &api_registry_access,
         &api_kernel_pull,
         &api_kernel_import,
         &api_kernel_list,

@@ -11,11 +11,14 @@
 
 #include "api/api_image.h"
 #include "api/api_vm.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "cli/cli_build_access.h"
 #include "cli/cli_call.h"
 #include "cli/cli_commands.h"
 #include "cli/cli_guest.h"
+#include "cli/cli_ignore.h"
 #include "cli/cli_parse.h"
 #include "cli/cli_signals.h"
 #include "cli/cli_spool.h"
@@ -29,25 +32,36 @@
 #define GUEST_FOLDER   "/root/build"    /* on the work disk, whose size --disk-size sets */
 #define GUEST_CONTEXT  GUEST_FOLDER "/context"
 #define GUEST_RECIPE   GUEST_FOLDER "/Dockerfile"
+#define GUEST_IGNORE   GUEST_FOLDER "/ignore"
 #define GUEST_ARCHIVE  GUEST_FOLDER "/image.tar"
 #define NAME_MAX_BYTES 63U
+#define RECIPE_MAX     ((size_t) 4 << 20)
 
 /*
  * vfs: the guests' kernel has no overlayfs without its modules. chroot: the VM is the wall, and a second one would need what a
- * bare guest lacks (buildah-build(1)). Each store layer is a copy, so none are kept between the steps.
+ * bare guest lacks (buildah-build(1)). Each store layer is a copy, so none are kept between the steps. What needs a login is
+ * fetched first, and the login is gone before the first word of the Dockerfile runs.
  */
-static const char script[] = "mkdir -p " GUEST_FOLDER "/tmp && export TMPDIR=" GUEST_FOLDER "/tmp || exit\n"
-                             "bh() { buildah --root " GUEST_FOLDER "/store --runroot " GUEST_FOLDER
-                             "/run --storage-driver vfs \"$@\"; }\n"
-                             "bh build --isolation chroot --layers=false --tag result --file " GUEST_RECIPE
-                             " \"$@\" " GUEST_CONTEXT " || exit\n"
-                             "bh push --quiet result oci-archive:" GUEST_ARCHIVE;
+static const char script[] =
+        "mkdir -p " GUEST_FOLDER "/tmp && export TMPDIR=" GUEST_FOLDER "/tmp || exit\n"
+        "bh() { buildah --root " GUEST_FOLDER "/store --runroot " GUEST_FOLDER
+        "/run --storage-driver vfs \"$@\"; }\n"
+        "if [ -e " BUILD_ACCESS_LOGINS " ]; then\n"
+        "while read -r image; do\n"
+        "bh pull --quiet --authfile " BUILD_ACCESS_LOGINS " \"$image\" </dev/null >/dev/null || exit\n"
+        "done <" BUILD_ACCESS_IMAGES "\n"
+        "rm " BUILD_ACCESS_LOGINS " || exit\n"
+        "fi\n"
+        "bh build --isolation chroot --layers=false --pull=false --tag result --file " GUEST_RECIPE
+        " \"$@\" " GUEST_CONTEXT " || exit\n"
+        "bh push --quiet result oci-archive:" GUEST_ARCHIVE;
 
 /* All borrowed but what says otherwise. */
 struct build {
         const struct cli_args *args;
         char *folder, *recipe, *name, *source; /* owned */
-        const char *vm;                        /* its name, once it is made */
+        struct cli_ignore ignore;
+        const char *vm; /* its name, once it is made */
 };
 
 static void build_done(struct build *build)
@@ -56,6 +70,7 @@ static void build_done(struct build *build)
         free(build->recipe);
         free(build->name);
         free(build->source);
+        cli_ignore_done(&build->ignore);
 }
 
 static inline void build_done_at_scope_end(struct build *build)
@@ -145,6 +160,8 @@ static int prepare(struct build *build, struct err *err)
                 return err_set(err, ENOTDIR, OP,
                                "'%s' is no folder; give the one to build in, and the file with --file", path);
         r = find_recipe(build, err);
+        if (r == 0)
+                r = cli_ignore_read(build->folder, build->recipe, &build->ignore, err);
         build->name = *name ? xstrdup(name) : derive_name(build->folder);
         build->source = xasprintf("build:%s", build->folder);
         return r;
@@ -169,20 +186,45 @@ static int interrupted(struct cli *cli, int r, struct err *err)
         return cli->signal != 0 && r == 0 ? err_set(err, ECANCELED, OP, "interrupted") : r;
 }
 
-static int copy_in(struct cli *cli, const struct build *build, const char *path, const char *to,
-                   struct err *err)
+static int copy_in(struct cli *cli, const struct build *build, struct guest_copy *copy, struct err *err)
 {
-        const char *const paths[] = { path, NULL };
-        struct guest_copy copy = { .paths = paths, .destination = to, .follow = true };
         scoped_close int fd = cli_connect(cli, build->vm, NULL, err);
 
         if (fd < 0)
                 return fd;
+        copy->follow = true;
         signals_guard(fd);
-        return interrupted(cli, guest_copy_in(fd, &copy, err), err);
+        return interrupted(cli, guest_copy_in(fd, copy, err), err);
 }
 
-/* buildah itself leaves out what .dockerignore says. */
+static int copy_file(struct cli *cli, const struct build *build, const char *path, const char *to,
+                     struct err *err)
+{
+        const char *const paths[] = { path, NULL };
+        struct guest_copy copy = { .paths = paths, .destination = to };
+
+        return copy_in(cli, build, &copy, err);
+}
+
+/* What an exception may be in has to be looked through. buildah knows the rules too, and drops what is left of it. */
+static bool is_left_out(void *userdata, const char *path, bool is_folder)
+{
+        const struct build *build = userdata;
+
+        return !(is_folder && build->ignore.has_exceptions) && cli_ignore_leaves_out(&build->ignore, path);
+}
+
+static int copy_folder(struct cli *cli, const struct build *build, struct err *err)
+{
+        const char *const paths[] = { build->folder, NULL };
+        struct guest_copy copy = { .paths = paths,
+                                   .destination = GUEST_CONTEXT,
+                                   .leaves_out = is_left_out,
+                                   .leaves_out_context = (void *) (uintptr_t) build };
+
+        return copy_in(cli, build, &copy, err);
+}
+
 static int send_context(struct cli *cli, const struct build *build, struct err *err)
 {
         int r = cli_run_quietly(cli, build->vm, "mkdir -p " GUEST_FOLDER, FD_NONE, err);
@@ -190,15 +232,17 @@ static int send_context(struct cli *cli, const struct build *build, struct err *
         if (r > 0)
                 return err_set(err, EIO, OP, "vm '%s' cannot make a folder (status %d)", build->vm, r);
         if (r == 0)
-                r = copy_in(cli, build, build->folder, GUEST_CONTEXT, err);
-        return r == 0 ? copy_in(cli, build, build->recipe, GUEST_RECIPE, err) : r;
+                r = copy_folder(cli, build, err);
+        if (r == 0 && build->ignore.path)
+                r = copy_file(cli, build, build->ignore.path, GUEST_IGNORE, err);
+        return r == 0 ? copy_file(cli, build, build->recipe, GUEST_RECIPE, err) : r;
 }
 
 /* The words for buildah; the caller frees the array. */
 static const char **make_arguments(const struct build *build)
 {
         const json_t *options = build->args->options, *build_args = json_object_get(options, "build_arg");
-        const char **argv = xcalloc(json_array_size(build_args) * 2 + 7, sizeof(*argv));
+        const char **argv = xcalloc(json_array_size(build_args) * 2 + 9, sizeof(*argv));
         const json_t *word = NULL;
         size_t n = 0, i;
 
@@ -206,6 +250,10 @@ static const char **make_arguments(const struct build *build)
         argv[n++] = "-c";
         argv[n++] = script;
         argv[n++] = "buildah";
+        if (build->ignore.path) {
+                argv[n++] = "--ignorefile";
+                argv[n++] = GUEST_IGNORE;
+        }
         json_array_foreach (build_args, i, word) {
                 argv[n++] = "--build-arg";
                 argv[n++] = json_string_value(word);
@@ -259,10 +307,26 @@ static int take_archive(struct cli *cli, const struct build *build, struct cli_s
         return r == 0 ? cli_spool_hand_over(cli, spool, err) : r;
 }
 
+/* So that buildah reaches the registries as this machine does. */
+static int give_access(struct cli *cli, const struct build *build, struct err *err)
+{
+        scoped_free char *recipe = NULL;
+        int r;
+
+        if (json_flag(build->args->options, "no_network"))
+                return 0;
+        r = file_read(build->recipe, RECIPE_MAX, &recipe, NULL, err);
+        return r < 0 ? r
+                     : cli_build_access_give(cli, build->vm, recipe,
+                                             json_object_get(build->args->options, "build_arg"), err);
+}
+
 static int build_in_vm(struct cli *cli, const struct build *build, struct cli_spool *spool, struct err *err)
 {
         int r = send_context(cli, build, err);
 
+        if (r == 0)
+                r = give_access(cli, build, err);
         if (r == 0)
                 r = run(cli, build, err);
         return r == 0 ? take_archive(cli, build, spool, err) : r;

@@ -86,6 +86,7 @@ DAEMON_HANDLER(daemon_vm_resume);
 DAEMON_HANDLER(daemon_vm_workspace_record);
 DAEMON_HANDLER(daemon_registry_login);
 DAEMON_HANDLER(daemon_registry_logout);
+DAEMON_HANDLER(daemon_registry_access);
 DAEMON_HANDLER(daemon_image_pull);
 DAEMON_HANDLER(daemon_image_list);
 DAEMON_HANDLER(daemon_image_rows);

@@ -42,3 +42,21 @@ DAEMON_HANDLER(daemon_registry_logout)
                              daemon_answer_with_job);
         return RPC_LATER;
 }
+
+DAEMON_HANDLER(daemon_registry_access)
+{
+        const struct registry_access_params *p = params;
+        struct daemon *daemon = daemon_of(call);
+        scoped_free char *auth_file = layout_join(daemon->layout.state, DAEMON_AUTH_FILE, NULL);
+        scoped_free char *registries =
+                daemon->config.registries ? json_dumps(daemon->config.registries, JSON_COMPACT) : NULL;
+
+        (void) ret_result;
+        (void) err;
+        daemon_operation_job(daemon_operation_new(daemon, call, "registry.access"), KEY,
+                             "job.registry.access",
+                             json_pack("{s:s, s:s, s:s, s:s*}", "image", p->image, "auth_file", auth_file,
+                                       "home", daemon->layout.owner_home, "registries", registries),
+                             daemon_answer_with_job);
+        return RPC_LATER;
+}

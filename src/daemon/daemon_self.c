@@ -116,6 +116,7 @@ const struct rpc_binding daemon_bindings[] = {
         { &api_image_delete,           daemon_image_delete       },
         { &api_registry_login,         daemon_registry_login     },
         { &api_registry_logout,        daemon_registry_logout    },
+        { &api_registry_access,        daemon_registry_access    },
         { &api_kernel_pull,            daemon_kernel_pull        },
         { &api_kernel_import,          daemon_kernel_import      },
         { &api_kernel_list,            daemon_kernel_list        },

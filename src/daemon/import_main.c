@@ -26,6 +26,7 @@ int main(int argc, char **argv)
                 { &job_image_sweep,     job_image_sweep_run    },
                 { &job_registry_login,  job_registry_login_run },
                 { &job_registry_logout, job_registry_logout_run},
+                { &job_registry_access, job_registry_access_run},
                 { NULL,                 NULL                   },
         };
         uint64_t sock = 0;

@@ -25,6 +25,19 @@ struct job_image_local_params {
         const char *rootfs, *work_seed, *kernel; /* register */
 };
 
+/* Where logins for registries may be, most important first, as oci_credentials_find() wants it. */
+struct job_credential_files {
+        struct text paths[3];
+        const char *list[4]; /* borrowed from them */
+};
+
+void job_credential_files_init(struct job_credential_files *files, const char *auth_file, const char *home);
+void job_credential_files_done(struct job_credential_files *files);
+
+struct job_registry_access_params {
+        const char *image, *registries, *auth_file, *home;
+};
+
 struct job_registry_params {
         const char *registry, *path, *user, *secret, *registries;
 };
@@ -59,7 +72,7 @@ extern const struct rpc_method job_vm_create, job_vm_start, job_vm_stop, job_vm_
 extern const struct rpc_method job_vm_pause, job_vm_resume;
 extern const struct rpc_method job_usage, job_cache_prune;
 extern const struct rpc_method job_image_register, job_image_promote;
-extern const struct rpc_method job_registry_login, job_registry_logout;
+extern const struct rpc_method job_registry_login, job_registry_logout, job_registry_access;
 extern const struct rpc_method job_image_pull, job_kernel_pull, job_kernel_import, job_kernel_refresh,
         job_image_sweep, job_doctor;
 
@@ -80,6 +93,7 @@ int job_registry_logout_run(struct rpc_call *call, const void *params, json_t **
 int job_kernel_pull_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_kernel_import_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_kernel_refresh_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
+int job_registry_access_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_image_sweep_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_doctor_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 

@@ -134,21 +134,6 @@ static int report_part(void *userdata, const char *stage, const char *part, uint
         return job_report_part(name, shown, done, total);
 }
 
-/* Where logins for registries are: ours, Docker's, Podman's (containers-auth.json(5)). */
-static void find_credential_files(const struct job_image_params *p, struct text files[3])
-{
-        const char *docker = getenv("DOCKER_CONFIG"), *runtime = getenv("XDG_RUNTIME_DIR");
-
-        if (p->auth_file)
-                text_append(&files[0], p->auth_file);
-        if (docker && *docker != '\0')
-                text_appendf(&files[1], "%s/config.json", docker);
-        else if (p->home)
-                text_appendf(&files[1], "%s/.docker/config.json", p->home);
-        if (runtime && *runtime != '\0')
-                text_appendf(&files[2], "%s/containers/auth.json", runtime);
-}
-
 int job_image_pull_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)
 {
         static char word[] = "image";
@@ -158,8 +143,7 @@ int job_image_pull_run(struct rpc_call *call, const void *params, json_t **ret_r
                                              .kernel = p->kernel,
                                              .distro = p->distro,
                                              .size = p->bundle_size };
-        struct text files[3] = { { 0 }, { 0 }, { 0 } };
-        const char *credential_files[4] = { 0 };
+        struct job_credential_files files;
         scoped_close int input = p->input ? open(p->input, O_RDONLY | O_CLOEXEC) : FD_NONE;
         const struct image_pull pull = {
                 .bundle = p->url ? &bundle : NULL,
@@ -169,7 +153,7 @@ int job_image_pull_run(struct rpc_call *call, const void *params, json_t **ret_r
                 .source = p->source,
                 .kernel = p->kernel,
                 .registries = p->registries,
-                .credential_files = credential_files,
+                .credential_files = files.list,
                 .stdin_fd = input,
                 .images_folder = p->images_folder,
                 .cache_folder = p->cache_folder,
@@ -178,20 +162,15 @@ int job_image_pull_run(struct rpc_call *call, const void *params, json_t **ret_r
                 .progress = {.report = report_progress, .report_part = report_part, .userdata = word},
         };
         struct image image = { 0 };
-        size_t n = 0;
         int r;
 
         if (p->input && input < 0)
                 return err_errno(err, "image.pull", "read %s (%s)", p->source ? p->source : "the input",
                                  p->input);
-        find_credential_files(p, files);
-        for (size_t i = 0; i < 3; i++)
-                if (files[i].n > 0)
-                        credential_files[n++] = files[i].s;
         (void) call;
+        job_credential_files_init(&files, p->auth_file, p->home);
         r = image_pull(&pull, &image, err);
-        for (size_t i = 0; i < 3; i++)
-                text_done(&files[i]);
+        job_credential_files_done(&files);
         return r < 0 ? r : answer_with(&image, ret_result);
 }
 

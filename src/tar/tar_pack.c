@@ -373,6 +373,9 @@ static int pack_kind(struct tar_pack *packing, int at, const char *name, const c
                 return -ENAMETOOLONG;
         if (fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
                 return depth > 0 && errno == ENOENT ? 0 : -errno;
+        if (depth > 0 && packing->leaves_out && /* path begins with the name of what was named */
+            packing->leaves_out(packing->leaves_out_context, strchr(path, '/') + 1, S_ISDIR(st.st_mode)))
+                return 0;
         if (S_ISREG(st.st_mode))
                 return pack_file(packing, at, name, path);
         if (S_ISDIR(st.st_mode))

@@ -22,6 +22,9 @@ struct tar_link;
 struct tar_pack {
         const struct tar_sink *sink; /* borrowed */
         bool follow;                 /* the named paths, when they are symbolic links */
+        /* What is below a named path, by its path there, is left out with all that is in it; NULL: nothing is. */
+        bool (*leaves_out)(void *leaves_out_context, const char *below, bool is_folder);
+        void *leaves_out_context;
         uint64_t n_entries, n_bytes, n_skipped;
         /* inner */
         uint8_t buffer[TAR_CHUNK];

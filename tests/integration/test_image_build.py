@@ -1,4 +1,5 @@
 """image build: a Dockerfile is built in a VM of its own, which is gone afterwards; and an image on standard input."""
+import base64
 import json
 import os
 import pathlib
@@ -9,16 +10,20 @@ import time
 
 import pytest
 
+from authority import Authority
 from conftest import needs
 from instance import sh
 
-DOCKERFILE = """FROM scratch AS first
+PORT = 5058
+PLACE = f"192.0.2.2:{PORT}"  # RFC 5737: nobody's
+PASSWORDS = "me:$2b$04$TsTIcnxuuh07svPrx5xiqOm95yGQJKhqzrZFBHukhXdfuZkn2aYsG\n"  # bcrypt of "word"
+DOCKERFILE = """ARG PLACE=nowhere.example
+FROM $PLACE/base:1 AS first
 ARG WORD=none
-COPY busybox /bin/
 RUN ["/bin/busybox", "sh", "-c", "/bin/busybox echo built with $WORD > /made"]
 FROM first
 COPY . /context/
-RUN ["/bin/busybox", "chmod", "0640", "/context/kept"]
+RUN ["/bin/busybox", "sh", "-c", "/bin/busybox chmod 0640 /context/kept; /bin/busybox ls /proc/1/root/run >/around 2>&1 || /bin/busybox true"]
 CMD ["/bin/busybox", "cat", "/made"]
 """
 
@@ -33,14 +38,72 @@ def builder(instance):
             instance.keep(pathlib.Path(cache))
 
 
+@pytest.fixture(scope="module")
+def elsewhere(instance):
+    """Another machine's network, which VMs reach through NAT: a guest reaches no service of its host."""
+    name = f"{instance.netns}-out"
+    sh("ip", "netns", "add", name)
+    for words in (f"-n {instance.netns} link add out type veth peer name in netns {name}", f"-n {instance.netns} addr add 192.0.2.1/24 dev out",
+                  f"-n {instance.netns} link set out up", f"-n {name} addr add 192.0.2.2/24 dev in", f"-n {name} link set in up",
+                  f"-n {name} link set lo up"):
+        sh("ip", *words.split())
+    yield name
+    sh("ip", "netns", "del", name)
+
+
+@pytest.fixture(scope="module")
+def base(instance, elsewhere, tmp_path_factory):
+    """A registry with TLS of an own authority and a password, which has an image of busybox."""
+    for program in ("docker-registry", "skopeo", "umoci", "openssl"):
+        needs(shutil.which(program), f"no {program}")
+    folder = tmp_path_factory.mktemp("base")
+    authority = Authority(folder, "IP:127.0.0.1", f"IP:{PLACE.partition(':')[0]}")
+    (folder / "passwords").write_text(PASSWORDS)
+    (folder / "registry.yml").write_text(
+        f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n"
+        f"storage: {{filesystem: {{rootdirectory: {folder}/registry}}}}\n"
+        f"http: {{addr: ':{PORT}', tls: {{certificate: {authority.server_certificate}, key: {authority.server_key}}}}}\n"
+        f"auth: {{htpasswd: {{realm: here, path: {folder}/passwords}}}}\n")
+    outside = ["ip", "netns", "exec", elsewhere]
+    server = subprocess.Popen([*outside, "docker-registry", "serve", folder / "registry.yml"], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL)
+    (folder / "root/bin").mkdir(parents=True)
+    shutil.copy("/bin/busybox", folder / "root/bin/busybox")
+    sh("umoci", "init", "--layout", str(folder / "layout"))
+    sh("umoci", "new", "--image", f"{folder}/layout:x")
+    sh("umoci", "insert", "--image", f"{folder}/layout:x", str(folder / "root"), "/")
+    deadline = time.monotonic() + 20
+    while sh(*outside, "skopeo", "copy", "--dest-tls-verify=false", "--dest-creds", "me:word", f"oci:{folder}/layout:x",
+             f"docker://127.0.0.1:{PORT}/base:1", check=False).returncode != 0:
+        assert server.poll() is None and time.monotonic() < deadline, "docker-registry does not answer"
+        time.sleep(0.1)
+    config, docker = instance.home / ".config/banger/config.toml", instance.home / ".docker"
+    instance.as_owner_mkdir(config.parent)
+    instance.as_owner_mkdir(docker)
+    shutil.copy(authority.certificate, instance.home / "ca.pem")
+    config.write_text(f'[registry."{PLACE}"]\nca = "~/ca.pem"\n')
+    login = base64.b64encode(b"me:word").decode()
+    (docker / "config.json").write_text(json.dumps({"auths": {PLACE: {"auth": login}, "other.example": {"auth": login}}}))
+    (docker / "config.json").chmod(0o644)
+    instance.end_daemon()
+    yield PLACE
+    instance.end_daemon()
+    config.unlink()
+    shutil.rmtree(docker)
+    server.terminate()
+    server.wait(10)
+
+
 @pytest.fixture
 def folder(instance):
     folder = instance.home / "app"
     instance.as_owner_mkdir(folder)
     shutil.copy("/bin/busybox", folder / "busybox")
     (folder / "Dockerfile").write_text(DOCKERFILE)
-    (folder / ".dockerignore").write_text("left-out\nbusybox\n!busybox\n")
+    (folder / ".dockerignore").write_text("left-out\nbusybox\n!busybox\nskipped/\n")
     (folder / "left-out").write_text("not for the image")
+    (folder / "skipped").mkdir()
+    (folder / "skipped/secret").write_text("not for the machine that builds either")
     (folder / "kept").write_text("for the image")
     sh("chown", "-R", f"{instance.uid}:{instance.gid}", str(folder))
     yield folder
@@ -53,20 +116,33 @@ def nothing_stays(instance):
     assert list((instance.home / ".cache/banger/oci").glob(".spool-*")) == []
 
 
-def test_a_dockerfile_becomes_an_image_that_runs(instance, builder, folder):
-    done = instance.banger("image", "build", "--no-network", "--build-arg", "WORD=hello", folder)
+def listed(image, path):
+    return sh("debugfs", "-R", f"ls -p {path}", image["rootfs_path"]).stdout
+
+
+def test_a_dockerfile_becomes_an_image_that_runs(instance, builder, base, folder):
+    done = instance.banger("image", "build", "--build-arg", "WORD=hello", "--build-arg", f"PLACE={base}", folder)
     assert done.stdout == "app\n"
-    assert "STEP" in done.stderr and "COPY busybox" in done.stderr
+    assert "STEP" in done.stderr and "COPY . /context/" in done.stderr
     nothing_stays(instance)
     image = json.loads(instance.banger("image", "show", "app").stdout)
     assert image["source"] == f"build:{folder}"
     sh("e2fsck", "-fn", image["rootfs_path"])
-    listed = sh("debugfs", "-R", "ls -p /context", image["rootfs_path"]).stdout
-    assert "/100640/0/0/kept/" in listed and "left-out" not in listed, listed
+    context = listed(image, "/context")
+    assert "/100640/0/0/kept/" in context and "left-out" not in context and "skipped" not in context, context
+    # neither while the Dockerfile runs nor afterwards is there a login
+    around = sh("debugfs", "-R", "cat /around", image["rootfs_path"]).stdout
+    assert around != "" and "login" not in around, around
+    assert base64.b64encode(b"me:word") not in pathlib.Path(image["rootfs_path"]).read_bytes()
     assert instance.banger("vm", "run", "--rm", "--image", "app").stdout == "built with hello\n"
     done = instance.banger("image", "build", "--no-network", "--name", "debian-bookworm", folder, check=False)
     assert done.returncode == 1 and "give another --name" in done.stderr
-    instance.banger("image", "delete", "app")
+    # the same folder again replaces it
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY kept /\n")
+    instance.banger("image", "build", "--no-network", folder)
+    again = json.loads(instance.banger("image", "show", "app").stdout)
+    assert "/kept/" in listed(again, "/") and "/context/" not in listed(again, "/")
+    nothing_stays(instance)
 
 
 def test_a_build_that_fails_or_is_interrupted_leaves_nothing(instance, builder, folder):
@@ -85,7 +161,9 @@ def test_a_build_that_fails_or_is_interrupted_leaves_nothing(instance, builder, 
     build.communicate(timeout=60)
     assert build.returncode != 0
     nothing_stays(instance)
-    assert "app" not in {image["name"] for image in instance.json("image", "list")}
+    # what was built before is as it was
+    assert "/kept/" in listed(json.loads(instance.banger("image", "show", "app").stdout), "/")
+    instance.banger("image", "delete", "app")
 
 
 def test_what_cannot_be_built_is_said_before_there_is_a_vm(instance, folder):
@@ -101,7 +179,7 @@ def test_standard_input_is_an_image(instance, tmp_path, kind):
     for program in ("umoci", "skopeo"):
         needs(shutil.which(program), f"no {program}")
     layout, archive = tmp_path / "layout", tmp_path / "archive"
-    (tmp_path / "root/zz").mkdir(parents=True)  # umoci ends a tar without padding, which a file at its end would want
+    (tmp_path / "root").mkdir()
     shutil.copy("/bin/busybox", tmp_path / "root/busybox")
     sh("umoci", "init", "--layout", str(layout))
     sh("umoci", "new", "--image", f"{layout}:x")

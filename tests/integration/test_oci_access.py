@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from authority import Authority
 from conftest import needs
 from instance import sh
 from namespace_server import Quiet, Server
@@ -87,40 +88,12 @@ class Tokens(Quiet):
         return self.answer(200, json.dumps({"token": self.server.sign({"access": access, "sub": "me" if given else ""})}).encode())
 
 
-class Authority:
-    """A certificate authority, a certificate of it for the registry, and a signature for tokens."""
-
-    def __init__(self, folder):
-        self.key, self.certificate = folder / "ca.key", folder / "ca.pem"
-        self.server_key, self.server_certificate = folder / "server.key", folder / "server.pem"
-        names = f"subjectAltName=IP:127.0.0.1,IP:{OUTSIDE},DNS:registry.example"
-        (folder / "names").write_text(names)
-        sh("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=authority of a test", "-days", "2", "-keyout",
-           str(self.key), "-out", str(self.certificate))
-        sh("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=registry", "-keyout",
-           str(self.server_key), "-out", str(folder / "request"))
-        sh("openssl", "x509", "-req", "-in", str(folder / "request"), "-CA", str(self.certificate), "-CAkey", str(self.key),
-           "-CAcreateserial", "-days", "2", "-extfile", str(folder / "names"), "-out", str(self.server_certificate))
-        self.certificate.chmod(0o644)
-
-    def sign(self, claims):
-        def part(data):
-            return base64.urlsafe_b64encode(data).rstrip(b"=")
-
-        chain = "".join(self.certificate.read_text().splitlines()[1:-1])
-        now = int(time.time())
-        claims = dict(claims, iss="issuer", aud="here", iat=now, nbf=now - 10, exp=now + 300, jti="1")
-        text = b".".join(part(json.dumps(d).encode()) for d in ({"typ": "JWT", "alg": "RS256", "x5c": [chain]}, claims))
-        signed = subprocess.run(["openssl", "dgst", "-sha256", "-sign", self.key], input=text, capture_output=True, check=True)
-        return (text + b"." + part(signed.stdout)).decode()
-
-
 class Net:
     """The registries, the token server and the proxy; and a bangerd that was configured and started for them."""
 
     def __init__(self, instance, folder):
         self.instance, self.folder = instance, folder
-        self.authority = Authority(folder)
+        self.authority = Authority(folder, "IP:127.0.0.1", f"IP:{OUTSIDE}", "DNS:registry.example")
         self.proxy, self.tokens = Server.begin(instance, Proxy), Server.begin(instance, Tokens)
         self.tokens.sign = self.authority.sign
         self.processes = []
@@ -150,7 +123,7 @@ class Net:
 
     def _push(self):
         layout, root = self.folder / "layout", self.folder / "root"
-        (root / "zz").mkdir(parents=True)  # umoci ends a tar without padding, which a file at its end would want
+        root.mkdir()
         (root / "file").write_text("of the image")
         sh("umoci", "init", "--layout", str(layout))
         sh("umoci", "new", "--image", f"{layout}:x")

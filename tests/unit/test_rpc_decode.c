@@ -130,6 +130,7 @@ static void every_method_is_sound_and_the_set_is_the_documented_one(void **state
                 "image.cache.prune",
                 "registry.login",
                 "registry.logout",
+                "registry.access",
                 "kernel.pull",
                 "kernel.import",
                 "kernel.list",

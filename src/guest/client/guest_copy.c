@@ -83,6 +83,8 @@ static int pack_all(struct telling *telling, struct err *err)
 
         pack->sink = &sink;
         pack->follow = telling->copy->follow;
+        pack->leaves_out = telling->copy->leaves_out;
+        pack->leaves_out_context = telling->copy->leaves_out_context;
         telling->pack = pack;
         for (size_t i = 0; r == 0 && telling->copy->paths[i]; i++)
                 r = tar_pack_path(pack, telling->copy->paths[i], err);

@@ -11,10 +11,12 @@ struct guest_progress {
 };
 
 struct guest_copy {
-        const char *const *paths;        /* NULL-terminated: of this host, or patterns of the guest's */
-        const char *destination;         /* of the other side */
-        bool into;                       /* it must be a folder that is there */
-        bool follow;                     /* symbolic links among the paths */
+        const char *const *paths; /* NULL-terminated: of this host, or patterns of the guest's */
+        const char *destination;  /* of the other side */
+        bool into;                /* it must be a folder that is there */
+        bool follow;              /* symbolic links among the paths */
+        bool (*leaves_out)(void *leaves_out_context, const char *below, bool is_folder); /* tar_pack.h */
+        void *leaves_out_context;
         uint64_t bytes_max, entries_max; /* from a guest: EFBIG beyond; 0: no limit */
         void (*moved)(void *context, const struct guest_progress *progress); /* often; NULL: not told */
         void *context;

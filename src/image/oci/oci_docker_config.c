@@ -312,13 +312,18 @@ int oci_credentials_find(const char *const *paths, const char *registry, const c
         return 0;
 }
 
-static json_t *entry_of(const struct oci_credentials *credentials)
+json_t *oci_credentials_entry(const struct oci_credentials *credentials)
 {
-        scoped_free char *plain = xasprintf("%s:%s", credentials->user, credentials->secret);
-        size_t n = strlen(plain);
-        scoped_free unsigned char *encoded = xcalloc(1, n / 3 * 4 + 5);
+        scoped_free char *plain = NULL;
+        scoped_free unsigned char *encoded = NULL;
         json_t *entry;
+        size_t n;
 
+        if (credentials->identity_token)
+                return json_pack("{s:s}", "identitytoken", credentials->identity_token);
+        plain = xasprintf("%s:%s", credentials->user, credentials->secret);
+        n = strlen(plain);
+        encoded = xcalloc(1, n / 3 * 4 + 5);
         (void) EVP_EncodeBlock(encoded, (const unsigned char *) plain, (int) n);
         entry = json_pack("{s:s}", "auth", (const char *) encoded);
         OPENSSL_cleanse(plain, n);
@@ -349,6 +354,6 @@ int oci_credentials_store(const char *path, const char *registry, const struct o
         if (!credentials && json_object_del(auths, key) < 0)
                 return err_set(err, ENOENT, OP, "there is no login for %s here", registry);
         if (credentials)
-                (void) json_object_set_new(auths, key, entry_of(credentials));
+                (void) json_object_set_new(auths, key, oci_credentials_entry(credentials));
         return json_write_file(path, document, S_IRUSR | S_IWUSR, err);
 }

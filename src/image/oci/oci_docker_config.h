@@ -35,6 +35,9 @@ void oci_docker_login_done(struct oci_docker_login *login);
 int oci_credentials_find(const char *const *paths, const char *registry, const char *repository,
                          struct oci_credentials *ret_credentials, struct err *err);
 
+/* As the file has them: {"auth"} or {"identitytoken"}. The caller owns it. */
+json_t *oci_credentials_entry(const struct oci_credentials *credentials);
+
 /* Keeps them in the file, mode 0600, beside what is there; NULL credentials: takes the entry out. ENOENT: there is none. */
 int oci_credentials_store(const char *path, const char *registry, const struct oci_credentials *credentials,
                           struct err *err);
