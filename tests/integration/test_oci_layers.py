@@ -5,6 +5,7 @@ Needs root (owners, devices, loop mounts), umoci, e2fsck, zstd. $BANGER_BUILD is
 import gzip
 import json
 import os
+import shutil
 import subprocess
 import tarfile
 
@@ -115,6 +116,14 @@ SHAPES = {
 def test_shapes_are_what_umoci_makes_of_them(tmp_path, name):
     needs(subprocess.run(["which", "umoci"], capture_output=True).returncode == 0, "needs umoci")
     assert_like_umoci(Image(tmp_path / "image", [tar(layer) for layer in SHAPES[name]]), tmp_path)
+
+
+@pytest.mark.parametrize("n_bytes", [1, 511, 512, 700])
+def test_a_layer_may_end_with_the_last_file(tmp_path, n_bytes):
+    """umoci itself writes such, without the zeros that fill the last block."""
+    needs(shutil.which("umoci"), "needs umoci")
+    layer = tar([FILE("f", data=b"x" * n_bytes)])[:512 + n_bytes]
+    assert_like_umoci(Image(tmp_path / "image", [tar([FILE("below", data=b"b")]), layer]), tmp_path)
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])

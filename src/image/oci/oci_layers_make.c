@@ -12,12 +12,14 @@
 
 #define MEMORY_MAX \
         (256 * MIB) /* names have a limit of their own below it; this one is for what nobody thought of */
-#define FILE_MAX (UINT64_C(16) << 40)
+#define FILE_MAX  (UINT64_C(16) << 40)
+#define TAR_BLOCK 512U /* POSIX.1-2017 pax, "ustar Interchange Format" */
 
 struct making {
         const struct oci_job *job;
         struct ext4_builder *builder; /* owned */
         uint64_t at;                  /* of the ring */
+        uint64_t n_read;              /* bytes of the layer */
         uint64_t n_entries;
         bool has_slot;  /* of the ring, to be given back */
         bool is_at_end; /* of the layer */
@@ -29,6 +31,18 @@ static void give_back(struct making *making)
         if (making->has_slot)
                 oci_ring_done(&making->job->shared->ring, OCI_RING_WRITER);
         making->has_slot = false;
+}
+
+/*
+ * Some layers end with the last file's content: umoci writes such, and Docker and buildah read them, since Go's archive/tar does
+ * not miss the zeros that fill the last block. That nothing else is missing, the digest says.
+ */
+static ssize_t pad(const struct making *making, const void **ret_data)
+{
+        static const char zeros[TAR_BLOCK];
+
+        *ret_data = zeros;
+        return (ssize_t) ((TAR_BLOCK - making->n_read % TAR_BLOCK) % TAR_BLOCK);
 }
 
 static ssize_t more(void *userdata, const void **ret_data)
@@ -43,8 +57,9 @@ static ssize_t more(void *userdata, const void **ret_data)
         slot = oci_ring_read(&making->job->shared->ring, OCI_RING_WRITER, making->at++, &data);
         making->has_slot = true;
         making->is_at_end = slot.n == 0;
+        making->n_read += slot.n;
         *ret_data = data;
-        return (ssize_t) slot.n;
+        return slot.n > 0 ? (ssize_t) slot.n : pad(making, ret_data);
 }
 
 static int take(void *userdata, struct ext4_builder *builder, const struct ext4_entry *entry, struct err *err)
@@ -81,6 +96,7 @@ static int make_layer(struct making *making, unsigned layer, struct err *err)
         int r;
 
         making->is_at_end = false;
+        making->n_read = 0;
         r = ext4_tar_read(&source, making->builder, &making->n_entries, err);
         while (r == 0 && !making->is_at_end) /* what follows the archive's end counts for the digest alone */
                 (void) more(making, &rest);
