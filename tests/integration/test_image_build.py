@@ -19,11 +19,10 @@ PLACE = f"192.0.2.2:{PORT}"  # RFC 5737: nobody's
 PASSWORDS = "me:$2b$04$TsTIcnxuuh07svPrx5xiqOm95yGQJKhqzrZFBHukhXdfuZkn2aYsG\n"  # bcrypt of "word"
 DOCKERFILE = """ARG PLACE=nowhere.example
 FROM $PLACE/base:1 AS first
-ARG WORD=none
-RUN ["/bin/busybox", "sh", "-c", "/bin/busybox echo built with $WORD > /made"]
 FROM first
+ARG WORD=none
 COPY . /context/
-RUN ["/bin/busybox", "sh", "-c", "/bin/busybox chmod 0640 /context/kept; /bin/busybox ls /proc/1/root/run >/around 2>&1 || /bin/busybox true"]
+RUN ["/bin/busybox", "sh", "-c", "PATH=/bin; busybox echo built with $WORD >/made; busybox chmod 0640 /context/kept; busybox ls /proc/1/root/run >/around 2>&1 || busybox true"]
 CMD ["/bin/busybox", "cat", "/made"]
 """
 
@@ -121,7 +120,7 @@ def listed(image, path):
 
 
 def test_a_dockerfile_becomes_an_image_that_runs(instance, builder, base, folder):
-    done = instance.banger("image", "build", "--build-arg", "WORD=hello", "--build-arg", f"PLACE={base}", folder)
+    done = instance.banger("image", "build", "--build-arg", "WORD=hello", "--build-arg", f"PLACE={base}", folder, timeout=600)
     assert done.stdout == "app\n"
     assert "STEP" in done.stderr and "COPY . /context/" in done.stderr
     nothing_stays(instance)
@@ -139,7 +138,7 @@ def test_a_dockerfile_becomes_an_image_that_runs(instance, builder, base, folder
     assert done.returncode == 1 and "give another --name" in done.stderr
     # the same folder again replaces it
     (folder / "Dockerfile").write_text("FROM scratch\nCOPY kept /\n")
-    instance.banger("image", "build", "--no-network", folder)
+    instance.banger("image", "build", "--no-network", folder, timeout=600)
     again = json.loads(instance.banger("image", "show", "app").stdout)
     assert "/kept/" in listed(again, "/") and "/context/" not in listed(again, "/")
     nothing_stays(instance)
