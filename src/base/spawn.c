@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/sched.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -104,6 +105,21 @@ static int become(const struct spawn *spawn, pid_t parent)
         return -errno;
 }
 
+/* fork(), the child in a cgroup from its first instruction: moving it afterwards stops every fork of the host meanwhile. */
+static pid_t fork_into(const char *cgroup)
+{
+        struct clone_args args = { .flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD };
+        scoped_close int fd = FD_NONE;
+
+        if (!cgroup)
+                return fork();
+        fd = open(cgroup, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+                return -1;
+        args.cgroup = (unsigned) fd;
+        return (pid_t) syscall(SYS_clone3, &args, sizeof(args));
+}
+
 int spawn_start(const struct spawn *spawn, pid_t *ret_pid, int *ret_pidfd, struct err *err)
 {
         scoped_close int report_read = FD_NONE, report_write = FD_NONE, pidfd = FD_NONE;
@@ -118,7 +134,7 @@ int spawn_start(const struct spawn *spawn, pid_t *ret_pid, int *ret_pidfd, struc
         if (report_write < 0)
                 return err_errno(err, "spawn.start", "pipe");
 
-        pid = fork();
+        pid = fork_into(spawn->cgroup);
         if (pid < 0)
                 return err_errno(err, "spawn.start", "fork for '%s'", spawn->argv[0]);
         if (pid == 0) {

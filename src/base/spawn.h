@@ -17,6 +17,7 @@ struct spawn {
         const char *const *argv; /* argv[0] is looked up in PATH; NULL-terminated */
         const char *const *env;  /* NULL: the caller's environment */
         const char *folder;      /* working directory; NULL: the caller's */
+        const char *cgroup;      /* folder of a cgroup (v2) to be born in; NULL: the caller's */
         int stdin_fd;            /* borrowed; FD_NONE: /dev/null */
         int stdout_fd;           /* borrowed; FD_NONE: /dev/null */
         int stderr_fd;           /* borrowed; FD_NONE: /dev/null */

@@ -35,6 +35,7 @@ struct daemon {
         char *program, *import_program;   /* this binary, and the one of the jobs that read archives; owned */
         char *agent_path, *qemu_vmm_path; /* beside it, owned */
         char *ssh_key_path, *ssh_public_key, *known_hosts; /* owned; the key is "" when there is none */
+        char *cgroups;                                     /* owned; where each VM gets one, NULL: none do */
         struct daemon_session *sessions;                   /* lists */
         struct daemon_work *works;                         /* daemon_job.h */
         struct daemon_operation *operations;

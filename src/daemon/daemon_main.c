@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cgroup.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/scoped.h"
@@ -286,12 +287,23 @@ static int set_up_loop(struct daemon *daemon, struct err *err)
         return r < 0 ? err_set(err, -r, "daemon.start", "event loop: %s", strerror(-r)) : 0;
 }
 
+/* Before the first job is started, which would be company. */
+static void claim_cgroups(struct daemon *daemon)
+{
+        struct err err = { 0 };
+
+        if (cgroup_claim(&daemon->cgroups, &err) < 0)
+                log_info("vms run without limits of their cgroups", "{s:s}", "why", err.message);
+}
+
 static int start(struct daemon *daemon, struct err *err)
 {
         int r = set_up_loop(daemon, err);
 
         if (r == 0)
                 r = open_state(daemon, err);
+        if (r == 0)
+                claim_cgroups(daemon);
         if (r == 0)
                 r = daemon_clock_begin(daemon, err);
         if (r == 0)
@@ -329,6 +341,7 @@ static void daemon_done(struct daemon *daemon)
         free(daemon->ssh_key_path);
         free(daemon->ssh_public_key);
         free(daemon->known_hosts);
+        free(daemon->cgroups);
         daemon_config_done(&daemon->config);
         layout_done(&daemon->layout);
 }

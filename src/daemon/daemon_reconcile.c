@@ -3,6 +3,7 @@
  * is adopted; a half-made one is removed; the rest is cleaned and recorded as stopped. One line each.
  */
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -223,6 +224,20 @@ static void clean_orphans(struct daemon *daemon, const char *where, const struct
         (void) closedir(folder);
 }
 
+/* The cgroups of VMs that are gone; those that run keep theirs, because processes are in them. */
+static void sweep_cgroups(const struct daemon *daemon)
+{
+        DIR *folder = daemon->cgroups ? opendir(daemon->cgroups) : NULL;
+        const struct dirent *entry;
+
+        if (!folder)
+                return;
+        while ((entry = readdir(folder)))
+                if (text_starts_with(entry->d_name, VM_CGROUP_PREFIX))
+                        (void) unlinkat(dirfd(folder), entry->d_name, AT_REMOVEDIR);
+        (void) closedir(folder);
+}
+
 int daemon_reconcile(struct daemon *daemon, struct err *err)
 {
         struct store_vm *vms = NULL;
@@ -238,6 +253,7 @@ int daemon_reconcile(struct daemon *daemon, struct err *err)
                 qsort(vms, n, sizeof(*vms), compare_ids);
         clean_orphans(daemon, daemon->vms_folder, vms, n);
         clean_orphans(daemon, daemon->runtime_vms, vms, n);
+        sweep_cgroups(daemon);
         daemon_sweep(daemon);
         for (unsigned i = 0; i < n; i++)
                 store_vm_done(&vms[i]);

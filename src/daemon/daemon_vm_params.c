@@ -38,6 +38,7 @@ static void set_host(json_t *params, const struct daemon *daemon)
         set_text(params, "spec.vmm", config->vmm);
         set_text(params, "spec.firecracker_bin", config->firecracker_bin);
         set_text(params, "spec.qemu_vmm_path", daemon->qemu_vmm_path);
+        set_text(params, "spec.cgroups", daemon->cgroups);
         set_text(params, "spec.authorized_key", daemon->ssh_public_key);
         set_text(params, "spec.ssh_key_path", daemon->ssh_key_path);
         set_text(params, "spec.known_hosts", daemon->known_hosts);

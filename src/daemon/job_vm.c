@@ -42,6 +42,7 @@ static const struct rpc_field vm_params[] = {
         SPEC(vmm),
         SPEC(firecracker_bin),
         SPEC(qemu_vmm_path),
+        SPEC(cgroups),
         SPEC(authorized_key),
         SPEC(ssh_key_path),
         SPEC(known_hosts),

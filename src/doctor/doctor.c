@@ -29,6 +29,7 @@ const struct doctor_check doctor_checks[] = {
         { "default kernel",    doctor_kernel        },
         { "tools",             doctor_tools         },
         { "image builds",      doctor_namespaces    },
+        { "limits of vms",     doctor_cgroup        },
         { NULL,                NULL                 },
 };
 

@@ -20,6 +20,7 @@ DOCTOR_CHECK(doctor_image);
 DOCTOR_CHECK(doctor_kernel);
 DOCTOR_CHECK(doctor_tools);
 DOCTOR_CHECK(doctor_namespaces);
+DOCTOR_CHECK(doctor_cgroup);
 
 enum doctor_distribution {
         DOCTOR_DEBIAN, /* and Ubuntu, Mint, ... */

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cgroup.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/scoped.h"
@@ -42,6 +43,15 @@ static void end_vmm(const struct vm_spec *spec, const struct vm_ledger *ledger, 
                 if (r < 0)
                         return;
         }
+}
+
+static void drop_cgroup(const struct vm_ledger *ledger, struct err *err)
+{
+        struct err step = { 0 };
+
+        if (ledger->cgroup[0] != '\0')
+                (void) cgroup_remove(ledger->cgroup, &step);
+        err_join(err, &step);
 }
 
 static void drop_network(const struct vm_spec *spec, const struct vm_ledger *ledger, struct err *err)
@@ -83,6 +93,7 @@ int vm_clean(const struct vm_spec *spec, struct err *err)
                                 spec->address ? spec->address : "");
         }
         end_vmm(spec, &ledger, err);
+        drop_cgroup(&ledger, err);
 
         step = (struct err){ 0 };
         drop_network(spec, &ledger, &step);

@@ -54,6 +54,7 @@ int vm_ledger_read(const char *folder, struct vm_ledger *ret_ledger, struct err 
         (void) snprintf(ledger.address, sizeof(ledger.address), "%s", json_text(json, "address"));
         (void) snprintf(ledger.vmm_kind, sizeof(ledger.vmm_kind), "%s", json_text(json, "vmm_kind"));
         (void) snprintf(ledger.boot_id, sizeof(ledger.boot_id), "%s", json_text(json, "boot_id"));
+        (void) snprintf(ledger.cgroup, sizeof(ledger.cgroup), "%s", json_text(json, "cgroup"));
         ledger.vmm = json_flag(json, "vmm");
         ledger.paused = json_flag(json, "paused");
         ledger.pid = (pid_t) json_u64(json, "pid", 0);
@@ -65,11 +66,12 @@ int vm_ledger_read(const char *folder, struct vm_ledger *ret_ledger, struct err 
 int vm_ledger_write(const char *folder, const struct vm_ledger *ledger, struct err *err)
 {
         scoped_free char *path = vm_path_ledger(folder);
-        json_auto_t *json = json_pack(
-                "{s:s, s:s, s:s, s:b, s:I, s:I, s:s, s:s, s:b}", "phase", phase_names[ledger->phase], "tap",
-                ledger->tap, "address", ledger->address, "vmm", (int) ledger->vmm, "pid",
-                (json_int_t) ledger->pid, "start_time", (json_int_t) ledger->start_time, "vmm_kind",
-                ledger->vmm_kind, "boot_id", ledger->boot_id, "paused", (int) ledger->paused);
+        json_auto_t *json =
+                json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:s, s:s, s:s, s:b}", "phase",
+                          phase_names[ledger->phase], "tap", ledger->tap, "address", ledger->address, "vmm",
+                          (int) ledger->vmm, "pid", (json_int_t) ledger->pid, "start_time",
+                          (json_int_t) ledger->start_time, "vmm_kind", ledger->vmm_kind, "boot_id",
+                          ledger->boot_id, "cgroup", ledger->cgroup, "paused", (int) ledger->paused);
 
         scoped_free char *text = json_dumps(json, JSON_INDENT(2));
 

@@ -27,7 +27,8 @@ struct vm_ledger {
         uint64_t start_time; /* of pid, clock ticks since boot: tells a recycled pid */
         char vmm_kind[16];
         char boot_id[40];
-        bool paused; /* the VMM was told to let it stand still */
+        char cgroup[512]; /* its folder; "": none */
+        bool paused;      /* the VMM was told to let it stand still */
 };
 
 /* A missing file is VM_PHASE_NONE. EBADMSG when it cannot be understood: the cleaner then goes by the VM's id alone. */

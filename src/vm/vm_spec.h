@@ -41,6 +41,7 @@ struct vm_spec {
         const char *vmm;             /* "auto", "firecracker", "qemu" */
         const char *firecracker_bin; /* NULL: PATH */
         const char *qemu_vmm_path;   /* banger-qemu */
+        const char *cgroups;         /* folder in which each VM gets a cgroup; NULL: none is made */
         const char *authorized_key;  /* NULL: none */
         const char *ssh_key_path;    /* private half, for the second way to stop */
         const char *known_hosts;     /* of ours; NULL: none */
@@ -60,3 +61,4 @@ char *vm_path_gone(const char *folder);
 char *vm_path_ledger(const char *folder); /* handles.json (S-029) */
 char *vm_path_api(const char *runtime);
 char *vm_path_vsock(const char *runtime);
+#define VM_CGROUP_PREFIX "vm-" /* and the id: name of a VM's cgroup */

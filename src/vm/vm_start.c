@@ -7,8 +7,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cgroup.h"
 #include "base/file.h"
 #include "base/scoped.h"
+#include "base/size.h"
 #include "base/text.h"
 #include "guest/client/guest_client.h"
 #include "kernel/kernel_store.h"
@@ -17,9 +19,12 @@
 #include "vm/vm_network.h"
 #include "vmm/client/vmm_client.h"
 
-#define VMM_LAUNCH_MS    10000
-#define CONSOLE_TAIL     2048
-#define IMAGE_CONFIG_MAX ((size_t) 1 << 20)
+#define VMM_LAUNCH_MS          10000
+#define CONSOLE_TAIL           2048
+#define VMM_MEMORY             (256 * MIB)
+#define VMM_TRANSLATION_MEMORY GIB
+#define VMM_THREADS            256 /* QEMU reads and writes disks with up to 64 threads (util/thread-pool.c) each */
+#define IMAGE_CONFIG_MAX       ((size_t) 1 << 20)
 /*
  * cryptomgr.notests: the kernel's tests of its own ciphers are 0.3 s of an emulated boot (crypto_algapi_init); they are
  * there to find broken drivers of cipher hardware, which no guest has.
@@ -162,6 +167,30 @@ static struct vmm_machine machine_of(const struct start *start, const struct vmm
         };
 }
 
+static void name_cgroup(struct start *start)
+{
+        if (start->spec->cgroups)
+                (void) snprintf(start->ledger.cgroup, sizeof(start->ledger.cgroup),
+                                "%s/" VM_CGROUP_PREFIX "%s", start->spec->cgroups, start->spec->id);
+}
+
+/*
+ * Above what the guest was promised goes what its VMM needs: room for itself and, where it emulates, QEMU's cache of
+ * translated code, which may grow to 1 GiB (tcg/region.c); a processor for its own threads beside those of the guest.
+ */
+static int make_cgroup(const struct start *start, struct err *err)
+{
+        const struct vm_spec *spec = start->spec;
+        uint64_t own = VMM_MEMORY + (start->vmm.accelerated ? 0 : VMM_TRANSLATION_MEMORY);
+        const struct cgroup_limits limits = {
+                .memory_bytes = (spec->memory_mib * MIB) + own,
+                .cpu_percent = (spec->vcpu + 1) * UINT64_C(100),
+                .processes = VMM_THREADS + spec->vcpu,
+        };
+
+        return start->ledger.cgroup[0] != '\0' ? cgroup_make(start->ledger.cgroup, &limits, err) : 0;
+}
+
 static int vmm_begin(void *context, struct err *err)
 {
         struct start *start = context;
@@ -176,9 +205,13 @@ static int vmm_begin(void *context, struct err *err)
         if (r < 0)
                 return r;
         start->ledger.vmm = true;
+        name_cgroup(start);
         r = write_ledger(start, err);
+        if (r == 0)
+                r = make_cgroup(start, err);
         if (r < 0)
                 return r;
+        machine.cgroup = start->ledger.cgroup[0] != '\0' ? start->ledger.cgroup : NULL;
         r = vmm_launch(&start->vmm, &machine, VMM_LAUNCH_MS, &start->process, err);
         if (r < 0)
                 return r;
@@ -201,6 +234,8 @@ static void vmm_undo(void *context, struct err *err)
 
         if (start->process.pidfd >= 0)
                 (void) vmm_process_kill(start->process.pidfd, VMM_LAUNCH_MS, err);
+        if (err->code == 0 && start->ledger.cgroup[0] != '\0')
+                (void) cgroup_remove(start->ledger.cgroup, err);
         if (err->code == 0)
                 (void) file_remove_tree(start->spec->runtime, err);
 }

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from conftest import needs
 from instance import sh
 
 SMALL = ["--vcpu", "1", "--memory", "256MiB", "--disk-size", "64MiB"]
@@ -422,3 +423,58 @@ def test_one_operation_id_is_in_every_log(instance):
     assert {line["op_id"] for line in daemon + helper} == {op[1]}
     assert "daemon request failed" in [line["msg"] for line in daemon]
     assert [line for line in helper if line["msg"] == "helper rpc completed" and line["method"].endswith(("create_tap", "pin_tap"))]
+
+
+def test_a_vm_has_a_cgroup_where_bangerd_may_make_some(instance, vm):
+    """The daemon is started as a manager would: in a cgroup that is its user's. Which controllers there are is the host's affair."""
+    tops = [top for top in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified") if os.path.exists(f"{top}/cgroup.controllers")]
+    needs(tops and os.access(tops[0], os.W_OK), "no cgroup v2 to write to")
+    top = pathlib.Path(tops[0]) / f"banger-{os.urandom(3).hex()}"
+
+    def start_in(cgroup):
+        (instance.runtime / "bangerd.sock").unlink(missing_ok=True)  # so that its being there says that all is taken up
+        with open(instance.root / "bangerd.out", "w") as out:
+            # not by `ip netns exec`, which mounts a /sys of its own, without cgroups
+            argv = ["nsenter", f"--net=/run/netns/{instance.netns}", *instance.argv(instance.bin / "bangerd")[4:]]
+            started = subprocess.Popen(argv, env=instance.environment(), cwd=instance.home, stdout=out,
+                                       stderr=out, preexec_fn=lambda: (cgroup / "cgroup.procs").write_text("0"))
+        deadline = time.monotonic() + 20
+        while instance.daemon_pid() != started.pid or not (instance.runtime / "bangerd.sock").exists():
+            assert time.monotonic() < deadline and started.poll() is None, (instance.root / "bangerd.out").read_text()
+            time.sleep(0.02)
+        return started
+
+    instance.end_daemon()
+    top.mkdir()
+    for path in (top, top / "cgroup.procs", top / "cgroup.subtree_control", top / "cgroup.threads"):
+        os.chown(path, instance.uid, instance.gid)
+    name = None
+    try:
+        first = start_in(top)
+        name = vm()
+        shown = instance.show(name)
+        own = top / f"vm-{shown['id']}"
+        qemu = pathlib.Path(f"/proc/{shown['vmm_pid']}/task/{shown['vmm_pid']}/children").read_text().split()
+        for pid in [shown["vmm_pid"], *qemu]:
+            assert f"/{top.name}/{own.name}\n" in pathlib.Path(f"/proc/{pid}/cgroup").read_text()
+        on = (top / "cgroup.subtree_control").read_text().split()
+        if "memory" in on:
+            assert int((own / "memory.max").read_text()) > shown["memory_mib"] << 20
+        report = json.dumps(instance.json("doctor"))
+        assert str(top) in report, report
+        first.kill()
+        first.wait()
+        (top / "vm-0123456789abcdef").mkdir()  # of a daemon that was killed between a VMM's end and this
+        second = start_in(top / "banger-daemon")
+        assert not (top / "vm-0123456789abcdef").exists() and own.exists()
+        instance.banger("vm", "exec", name, "--", "true")
+        instance.banger("vm", "delete", name)
+        assert not own.exists()
+        second.terminate()
+        assert second.wait(20) == 0
+    finally:
+        instance.end_daemon()
+        if name:
+            instance.banger("vm", "delete", name, check=False)
+        for path in [*top.glob("*/"), top]:
+            path.rmdir()

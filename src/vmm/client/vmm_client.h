@@ -111,6 +111,7 @@ struct vmm_machine {
         uint32_t guest_cid;
         const char *vsock_path;
         const char *api_path;
+        const char *cgroup;   /* folder of the cgroup it is started in; NULL: the caller's */
         const char *log_path; /* VMM's own messages; opened for appending */
         const char *
                 console_path; /* guest's serial console; opened for appending, bounded by the VMM where it can */

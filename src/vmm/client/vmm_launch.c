@@ -109,6 +109,7 @@ static int start_process(struct launch *launch, struct vmm_process *process, str
                 .stdin_fd = FD_NONE,
                 .stdout_fd = console_on_stdout ? launch->console : launch->log,
                 .stderr_fd = launch->log,
+                .cgroup = machine->cgroup,
                 .new_session = true,
         };
         mode_t old_mask;
