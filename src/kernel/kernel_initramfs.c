@@ -82,6 +82,7 @@ static int add_lists(struct archive *archive, const struct text lists[MODULE_N_S
                 [MODULE_FOR_CALL] = "modules/call",
                 [MODULE_FOR_DISK] = "modules/disk",
                 [MODULE_FOR_REST] = "modules/rest",
+                [MODULE_LATER] = "modules/later",
         };
         int r = 0;
 

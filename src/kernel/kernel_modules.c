@@ -25,9 +25,10 @@ const struct kernel_module_need kernel_module_needs[] = {
  /* ext4 asks the crypto layer for it by alias, which no dependency says; part of the core since 6.14 */
         { "crc32c_generic",             false, MODULE_FOR_DISK},
         { "virtio_net",                 true,  MODULE_FOR_REST},
-        { "virtio_rng",                 false, MODULE_FOR_REST},
         { "ipv6",                       false, MODULE_FOR_REST},
         { "af_packet",                  false, MODULE_FOR_REST},
+ /* the kernel has random numbers before, of the processor (random.trust_cpu) */
+        { "virtio_rng",                 false, MODULE_LATER   },
 };
 const size_t kernel_n_module_needs = sizeof(kernel_module_needs) / sizeof(kernel_module_needs[0]);
 

@@ -15,6 +15,7 @@ enum kernel_module_stage {
         MODULE_FOR_CALL, /* to speak to the host */
         MODULE_FOR_DISK, /* to mount the disks */
         MODULE_FOR_REST,
+        MODULE_LATER, /* beside the first command */
         MODULE_N_STAGES,
 };
 

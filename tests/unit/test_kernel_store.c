@@ -146,7 +146,8 @@ static void the_initramfs_is_the_same_for_the_same_input(void **state)
                                                "modules/disk",
                                                "02-virtio_blk.ko\n",
                                                "modules/rest",
-                                               "03-virtio_net.ko\n" };
+                                               "03-virtio_net.ko\n",
+                                               "modules/later" };
         const struct world *world = *state;
         scoped_free char *path_a = xasprintf("%s/a/initramfs.cpio", world->kernels);
         scoped_free char *path_b = xasprintf("%s/b/initramfs.cpio", world->kernels);

@@ -39,12 +39,13 @@
 #define NS_PER_S     1000000000U
 
 struct boot {
-        char **argv;          /* borrowed: the kernel's arguments for the init to come */
-        int host;             /* owned: the call */
-        int listener;         /* owned */
-        json_t *config;       /* owned */
-        uint64_t greeted_ns;  /* monotonic: when the host was greeted */
-        uint64_t answered_ns; /* monotonic: when its answer left it, as near as can be told */
+        struct agent_modules later; /* owned */
+        char **argv;                /* borrowed: the kernel's arguments for the init to come */
+        int host;                   /* owned: the call */
+        int listener;               /* owned */
+        json_t *config;             /* owned */
+        uint64_t greeted_ns;        /* monotonic: when the host was greeted */
+        uint64_t answered_ns;       /* monotonic: when its answer left it, as near as can be told */
 };
 
 void agent_say(const char *format, ...)
@@ -214,6 +215,7 @@ static int bring_up(struct boot *boot, struct err *err)
         r = mount_all_disks(boot, err);
         if (rest > 0)
                 (void) waitpid(rest, NULL, 0);
+        agent_open_modules(MODULES, "later", &boot->later);
         if (r == 0)
                 r = agent_switch_root(err);
         if (r < 0)
@@ -382,6 +384,7 @@ void agent_init(char **argv)
                 start_agent(&boot);
                 set_nice(NICE_TO_COMMANDS);
         }
+        agent_load_opened(&boot.later);
         agent_apply_service_files("", boot.config);
         json_decref(boot.config);
         if (init)

@@ -10,7 +10,8 @@
 
 #include "base/err.h"
 
-#define AGENT_NEW_ROOT "/newroot"
+#define AGENT_NEW_ROOT    "/newroot"
+#define AGENT_MODULES_MAX 8
 
 /* Never returns: executes the image's init with the kernel's arguments, or stays as one. */
 __attribute__((noreturn)) void agent_init(char **argv);
@@ -31,6 +32,16 @@ void agent_settle_disks(const json_t *config);
 
 /* Loads those modules of `folder` that its file `list` names, in that order. No such file: nothing to load. */
 void agent_load_modules(const char *folder, const char *list);
+
+/* Modules whose files are open: they can be loaded when the initramfs is gone. */
+struct agent_modules {
+        char *names[AGENT_MODULES_MAX]; /* owned */
+        int fds[AGENT_MODULES_MAX];     /* owned */
+        unsigned n;
+};
+void agent_open_modules(const char *folder, const char *list, struct agent_modules *ret_modules);
+/* Loads them and closes their files. */
+void agent_load_opened(struct agent_modules *modules);
 
 /* Host name, resolver, keys, git identity below `root`. A part that fails is told on the console. */
 void agent_apply_files(const char *root, const json_t *config);
