@@ -45,10 +45,15 @@ class Daemon:
     def start(self):
         self.process = subprocess.Popen(self.argv(), env=self.environment(), stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 20
-        while not self.socket.exists():
+        while not self.listens():
             assert self.process.poll() is None, self.process.stderr.read()
             assert time.monotonic() < deadline
             time.sleep(0.01)
+
+    def listens(self):
+        """A socket is there a moment before somebody listens."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            return sock.connect_ex(str(self.socket)) == 0
 
     def stop(self, sig=signal.SIGTERM):
         if self.process:
