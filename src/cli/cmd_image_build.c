@@ -54,7 +54,7 @@ static const char script[] =
         "fi\n"
         "bh build --isolation chroot --layers=false --pull=false --tag result --file " GUEST_RECIPE
         " \"$@\" " GUEST_CONTEXT " || exit\n"
-        "bh push --quiet --disable-compression result oci-archive:" GUEST_ARCHIVE;
+        "bh push --quiet result docker-archive:" GUEST_ARCHIVE ":result:latest";
 
 /* All borrowed but what says otherwise. */
 struct build {
