@@ -142,19 +142,29 @@ int rpc_reader_read(struct rpc_reader *reader, int sock, json_t **ret_message, s
         return 1;
 }
 
+static int add_bytes(const char *data, size_t n, void *userdata)
+{
+        text_append_bytes(userdata, data, n);
+        return 0;
+}
+
+/* Dumped where it is sent from, behind its length: an answer may be megabytes, and every copy of it costs. */
 int rpc_encode(const json_t *message, struct text *ret_bytes, struct err *err)
 {
-        scoped_free char *json = json_dumps(message, JSON_COMPACT);
-        size_t n = json ? strlen(json) : 0;
-        unsigned char length[4];
+        size_t start = ret_bytes->n, n;
+        unsigned char length[4] = { 0 };
+        bool is_whole;
 
-        if (!json || n > RPC_ANSWER_MAX)
+        text_append_bytes(ret_bytes, length, sizeof(length));
+        is_whole = json_dump_callback(message, add_bytes, ret_bytes, JSON_COMPACT) == 0;
+        n = ret_bytes->n - start - sizeof(length);
+        if (!is_whole || n > RPC_ANSWER_MAX) {
+                ret_bytes->n = start;
                 return err_set(err, EMSGSIZE, "rpc.send", "a message of %zu bytes (at most %u)", n,
                                RPC_ANSWER_MAX);
+        }
         for (unsigned i = 0; i < sizeof(length); i++)
-                length[i] = (unsigned char) (n >> (8 * i));
-        text_append_bytes(ret_bytes, length, sizeof(length));
-        text_append_bytes(ret_bytes, json, n);
+                ret_bytes->s[start + i] = (char) (unsigned char) (n >> (8 * i));
         return 0;
 }
 
