@@ -181,7 +181,7 @@ def test_the_network_is_held_to_its_bandwidth(instance, vm):
     limited = instance.show(vm("--net-bandwidth", "1M"))
     assert limited["net_bandwidth"] == 1 << 20
 
-    def carried():
+    def counted():
         stats = port_of(instance, limited["tap"], "-s")["stats64"]
         return stats["rx"]["bytes"], stats["tx"]["bytes"], time.monotonic()
 
@@ -191,15 +191,17 @@ def test_the_network_is_held_to_its_bandwidth(instance, vm):
         assert guest.stdout.readline() == "up\n"
         host = subprocess.Popen(["ip", "netns", "exec", instance.netns, "/usr/bin/python3", "-c", HOST, limited["address"]])
         deadline = time.monotonic() + 30
-        while min(carried()[:2]) < 1.3 * (1 << 20):
-            assert time.monotonic() < deadline, carried()
+        while min(counted()[:2]) < 1.3 * (1 << 20):
+            assert time.monotonic() < deadline, counted()
             time.sleep(0.05)
-        before = carried()
-        time.sleep(2)
-        after = carried()
+        before = counted()
+        time.sleep(2.5)
+        after = counted()
     finally:
         for process in filter(None, (host, guest)):
             process.kill()
             process.wait()
     for i in (0, 1):
-        assert 0.75 < (after[i] - before[i]) / (after[2] - before[2]) / (1 << 20) < 1.25, (before, after)
+        # never more than the rate's and what a stall of TCP has saved up, which is a second's worth at most
+        carried, at_rate = (after[i] - before[i]) / (1 << 20), after[2] - before[2]
+        assert 0.6 * at_rate < carried < 1.02 * (at_rate + 1), (before, after)
