@@ -105,13 +105,23 @@ def descriptor(kind):
             "layer": manifest["layers"][-1]["digest"]}[kind]
 
 
-def job_pids(instance):
-    """The importer, and the confined processes that it has started."""
-    return sorted(pid for pid, line in instance.processes().items() if "bangerd-import" in line)
+def importers(instance):
+    """The importer, and the confined processes that it has started, in the order of their starts: (when, pid, parent)."""
+    found = []
+    for pid, line in instance.processes().items():
+        try:
+            words = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if "bangerd-import" in line:
+            found.append((int(words[19]), pid, int(words[1])))  # proc_pid_stat(5): starttime, ppid
+    return sorted(found)
 
 
 def kill(instance, victim):
-    pid = {"daemon": instance.daemon_pid, "job": lambda: job_pids(instance)[0], "unpacker": lambda: job_pids(instance)[-1]}[victim]()
+    daemon = instance.daemon_pid()
+    pid = {"daemon": lambda: daemon, "job": lambda: [pid for _, pid, parent in importers(instance) if parent == daemon][-1],
+           "unpacker": lambda: importers(instance)[-1][1]}[victim]()
     os.kill(pid, signal.SIGKILL)
 
 
@@ -122,8 +132,8 @@ def test_killed_while_it_waits_for(instance, server, stage, victim):
     pull = start_pull(instance, server)
     assert Halting.is_halted.wait(20)
     deadline = time.monotonic() + 10
-    while victim == "unpacker" and len(job_pids(instance)) < 3:
-        assert time.monotonic() < deadline, job_pids(instance)
+    while victim == "unpacker" and len(importers(instance)) < 3:
+        assert time.monotonic() < deadline, importers(instance)
     kill(instance, victim)
     assert pull.wait(20) == 1
     assert pull.communicate()[1] != ""
