@@ -185,6 +185,11 @@ class Instance:
         while pathlib.Path(f"/proc/{pid}/exe").exists():
             assert time.monotonic() < deadline, "bangerd does not end"
             time.sleep(0.01)
+        # what it had asked for is still done: taps that are made after the next daemon has looked are taken up later only
+        asked = pathlib.Path(f"/proc/{self.helper.pid}/task/{self.helper.pid}/children") if self.helper else None
+        while asked and asked.exists() and asked.read_text():
+            assert time.monotonic() < deadline, "bangerd-root does not come to rest"
+            time.sleep(0.01)
 
     # ---- what is on the host ----
 
