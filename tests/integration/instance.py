@@ -229,9 +229,9 @@ class Instance:
 
     def leftovers(self):
         """What VMs that do not exist (any more) have left on the host; empty when nothing is left. The folder of a VM is
-        given back after its delete has been answered, and a QEMU that was killed takes a moment to give back its memory."""
+        given back after its delete has been answered."""
         deadline = time.monotonic() + 5
-        while (found := self._leftovers()) and all(thing.startswith(("folder", "process")) for thing in found) and time.monotonic() < deadline:
+        while (found := self._leftovers()) and all(thing.startswith("folder") for thing in found) and time.monotonic() < deadline:
             time.sleep(0.05)
         return found
 
