@@ -24,6 +24,8 @@
 /* A helper that was killed is back within this, wherever something starts it again. */
 #define RETRY_USEC  UINT64_C(1000000)
 #define RETRIES_MAX 10
+/* What the helper still made for a daemon that ended is there after this, long though the helper may take for a tap. */
+#define SETTLED_USEC (2 * UINT64_C(1000000))
 
 /* One request of a batch. */
 struct making {
@@ -35,14 +37,13 @@ struct daemon_tap_pool {
         struct making batch[BATCH_MAX]; /* the first n_asked are in use while n_open is not 0 */
         struct daemon_tap ready[READY_MAX];
         unsigned n_ready;
-        char left[LEFT_MAX]
-                 [DAEMON_TAP_NAME_MAX]; /* made for a former daemon or by a former helper; not taken up yet */
+        char left[LEFT_MAX][DAEMON_TAP_NAME_MAX]; /* of a former daemon or helper, not taken up yet */
         unsigned n_left;
         unsigned next_index;
         unsigned n_asked, n_open, n_failed; /* of the batch in progress; n_open 0: there is none */
         unsigned n_unanswered;              /* of n_failed: the helper went without a word */
         unsigned n_retries;                 /* since somebody asked for warming, or a tap came */
-        sd_event_source *retry;             /* owned */
+        sd_event_source *retry, *settled;   /* owned */
 };
 
 static void warm(struct daemon *daemon);
@@ -72,6 +73,18 @@ static bool is_of_a_vm(const char *name, const struct store_vm *vms, unsigned n_
         return false;
 }
 
+static bool is_of_the_pool(const struct daemon_tap_pool *pool, const char *name)
+{
+        for (unsigned i = 0; i < pool->n_ready; i++)
+                if (strcmp(pool->ready[i].name, name) == 0)
+                        return true;
+        for (unsigned i = 0; i < pool->n_left; i++)
+                if (strcmp(pool->left[i], name) == 0)
+                        return true;
+        return false;
+}
+
+/* While no batch is open: the taps that it makes would be taken for left ones. */
 static void find_left(struct daemon_tap_pool *pool, const struct store_vm *vms, unsigned n_vms)
 {
         struct if_nameindex *all = if_nameindex();
@@ -81,11 +94,50 @@ static void find_left(struct daemon_tap_pool *pool, const struct store_vm *vms, 
                 if (index_of(i->if_name, &index) < 0)
                         continue;
                 pass_by(pool, index);
-                if (pool->n_left < LEFT_MAX && !is_of_a_vm(i->if_name, vms, n_vms))
+                if (pool->n_left < LEFT_MAX && !is_of_a_vm(i->if_name, vms, n_vms) &&
+                    !is_of_the_pool(pool, i->if_name))
                         (void) snprintf(pool->left[pool->n_left++], DAEMON_TAP_NAME_MAX, "%s", i->if_name);
         }
         if (all)
                 if_freenameindex(all);
+}
+
+/* A tap is in the record of its VM from the moment it is taken, so what is in none is nobody's. */
+static int on_settled(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        struct daemon *daemon = userdata;
+        struct daemon_tap_pool *pool = daemon->tap_pool;
+        struct store_vm *vms = NULL;
+        struct err err = { 0 };
+        unsigned n = 0;
+
+        (void) usec;
+        if (pool->n_open > 0) {
+                (void) sd_event_source_set_time_relative(source, SETTLED_USEC);
+                (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+                return 0;
+        }
+        if (store_vm_list(daemon->store, &vms, &n, &err) < 0) {
+                log_warn("taps of a former daemon are not looked for", "{s:s}", "error", err.message);
+                return 0;
+        }
+        find_left(pool, vms, n);
+        for (unsigned i = 0; i < n; i++)
+                store_vm_done(&vms[i]);
+        free(vms);
+        if (pool->n_left > 0)
+                warm(daemon);
+        return 0;
+}
+
+/* Requests of a daemon that has just ended may be under way: their taps come after the first look. */
+static void look_again_later(struct daemon *daemon)
+{
+        int r = sd_event_add_time_relative(daemon->event, &daemon->tap_pool->settled, CLOCK_MONOTONIC,
+                                           SETTLED_USEC, 0, on_settled, daemon);
+
+        if (r < 0)
+                log_warn("taps of a former daemon are not looked for", "{s:s}", "error", strerror(-r));
 }
 
 void daemon_tap_pool_init(struct daemon *daemon, const struct store_vm *vms, unsigned n_vms)
@@ -98,6 +150,7 @@ void daemon_tap_pool_init(struct daemon *daemon, const struct store_vm *vms, uns
                 if (index_of(vms[i].tap, &index) == 0)
                         pass_by(pool, index); /* its name stays its own while the record lives */
         find_left(pool, vms, n_vms);
+        look_again_later(daemon);
         if (pool->n_left > 0)
                 daemon_tap_pool_warm(daemon);
 }
@@ -326,8 +379,10 @@ void daemon_tap_pool_done(struct daemon *daemon)
 
         for (unsigned i = 0; pool && i < pool->n_ready; i++)
                 (void) close(pool->ready[i].fd);
-        if (pool)
+        if (pool) {
                 sd_event_source_disable_unref(pool->retry);
+                sd_event_source_disable_unref(pool->settled);
+        }
         free(pool);
         daemon->tap_pool = NULL;
 }

@@ -185,11 +185,6 @@ class Instance:
         while pathlib.Path(f"/proc/{pid}/exe").exists():
             assert time.monotonic() < deadline, "bangerd does not end"
             time.sleep(0.01)
-        # what it had asked for is still done: taps that are made after the next daemon has looked are taken up later only
-        asked = pathlib.Path(f"/proc/{self.helper.pid}/task/{self.helper.pid}/children") if self.helper else None
-        while asked and asked.exists() and asked.read_text():
-            assert time.monotonic() < deadline, "bangerd-root does not come to rest"
-            time.sleep(0.01)
 
     # ---- what is on the host ----
 
@@ -218,14 +213,19 @@ class Instance:
         return done.stdout
 
     def pool_taps(self):
-        """Taps that wait in the daemon's pool: those that no VM has, when they are as many as the daemon knows of."""
+        """Taps that wait in the daemon's pool: those that no VM has, when they are as many as the daemon knows of. It knows of all when
+        it has run for a few seconds: its predecessor's requests may have been under way when it looked first."""
         deadline = time.monotonic() + 30
-        while (pool := self.json("daemon", "status")["tap_pool"])["warming"]:
-            assert time.monotonic() < deadline, "the pool does not come to rest"
-            time.sleep(0.02)
-        taken = [vm["tap"] for vm in self.json("vm", "list")]
-        waiting = [name for name in self.links() if name.startswith("tap-pool-") and name not in taken]
-        return waiting if len(waiting) <= pool["ready"] else []
+        while True:
+            pool = self.json("daemon", "status")["tap_pool"]
+            taken = [vm["tap"] for vm in self.json("vm", "list")]
+            waiting = [name for name in self.links() if name.startswith("tap-pool-") and name not in taken]
+            if not pool["warming"] and len(waiting) <= pool["ready"]:
+                return waiting
+            if time.monotonic() > deadline:
+                assert not pool["warming"], "the pool does not come to rest"
+                return []
+            time.sleep(0.05)
 
     def leftovers(self):
         """What VMs that do not exist (any more) have left on the host; empty when nothing is left. The folder of a VM is

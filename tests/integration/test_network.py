@@ -83,6 +83,19 @@ def test_a_daemon_that_ended_leaves_its_taps_to_the_next(instance):
     instance.banger("vm", "list")
 
 
+def test_a_tap_that_comes_after_the_next_daemon_has_looked_is_not_forgotten(instance, vm):
+    """As the helper makes it for a daemon that is killed while it waits: here a moment after its successor has begun."""
+    vm("--no-start")
+    instance.pool_taps()
+    instance.end_daemon(signal.SIGKILL)
+    number = 1 + max(int(name.rsplit("-", 1)[1]) for name in instance.links() if name.startswith("tap-pool-"))
+    instance.banger("vm", "list")
+    for late in (f"tap-pool-{number}", f"tap-pool-{number + 40}"):
+        sh("ip", "-n", instance.netns, "tuntap", "add", "dev", late, "mode", "tap", "user", str(instance.uid), "vnet_hdr")
+    assert len(instance.pool_taps()) == 4
+    assert f"tap-pool-{number + 40}" not in instance.links()
+
+
 def test_without_a_helper_the_pool_rests_and_numbers_are_not_burned(instance, vm):
     name = vm("--no-start")
     instance.stop_helper()
@@ -194,14 +207,16 @@ def test_the_network_is_held_to_its_bandwidth(instance, vm):
         while min(counted()[:2]) < 1.3 * (1 << 20):
             assert time.monotonic() < deadline, counted()
             time.sleep(0.05)
-        before = counted()
-        time.sleep(2.5)
-        after = counted()
+        for _ in range(5):  # TCP, and a guest on a busy host, may be slower for a while; faster never
+            before = counted()
+            time.sleep(5)  # a stall saves up a second's worth at most: a fifth of what is counted
+            after = counted()
+            rates = [(after[i] - before[i]) / (after[2] - before[2]) / (1 << 20) for i in (0, 1)]
+            assert max(rates) < 1.25, (before, after)
+            if min(rates) > 0.75:
+                break
     finally:
         for process in filter(None, (host, guest)):
             process.kill()
             process.wait()
-    for i in (0, 1):
-        # never more than the rate's and what a stall of TCP has saved up, which is a second's worth at most
-        carried, at_rate = (after[i] - before[i]) / (1 << 20), after[2] - before[2]
-        assert 0.6 * at_rate < carried < 1.02 * (at_rate + 1), (before, after)
+    assert min(rates) > 0.75, rates
