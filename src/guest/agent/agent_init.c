@@ -277,7 +277,7 @@ static pid_t fork_into_group(void)
  * released (systemd.io, "Storage Daemons for the Root File System"); a control group of its own keeps it out of
  * init.scope, into which systemd moves what it finds in the root group.
  */
-static void start_agent(const struct boot *boot)
+static void start_agent(struct boot *boot)
 {
         pid_t pid = fork_into_group();
 
@@ -286,6 +286,7 @@ static void start_agent(const struct boot *boot)
         if (pid != 0)
                 return;
         agent_hold_join();
+        agent_modules_done(&boot->later);
         (void) setsid();
         boot->argv[0][0] = '@';
         (void) prctl(PR_SET_NAME, "banger-agent");
@@ -385,6 +386,7 @@ void agent_init(char **argv)
                 set_nice(NICE_TO_COMMANDS);
         }
         agent_load_opened(&boot.later);
+        agent_modules_done(&boot.later);
         agent_apply_service_files("", boot.config);
         json_decref(boot.config);
         if (init)

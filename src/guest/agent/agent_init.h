@@ -40,8 +40,8 @@ struct agent_modules {
         unsigned n;
 };
 void agent_open_modules(const char *folder, const char *list, struct agent_modules *ret_modules);
-/* Loads them and closes their files. */
-void agent_load_opened(struct agent_modules *modules);
+void agent_load_opened(const struct agent_modules *modules);
+void agent_modules_done(struct agent_modules *modules);
 
 /* Host name, resolver, keys, git identity below `root`. A part that fails is told on the console. */
 void agent_apply_files(const char *root, const json_t *config);

@@ -76,10 +76,15 @@ void agent_open_modules(const char *folder, const char *list, struct agent_modul
         }
 }
 
-void agent_load_opened(struct agent_modules *modules)
+void agent_load_opened(const struct agent_modules *modules)
+{
+        for (unsigned i = 0; i < modules->n; i++)
+                load_or_say(modules->fds[i], modules->names[i]);
+}
+
+void agent_modules_done(struct agent_modules *modules)
 {
         for (unsigned i = 0; i < modules->n; i++) {
-                load_or_say(modules->fds[i], modules->names[i]);
                 close_at_scope_end(&modules->fds[i]);
                 free(modules->names[i]);
         }
