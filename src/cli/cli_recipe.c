@@ -1,5 +1,6 @@
 #include "cli/cli_recipe.h"
 
+#include <stdbool.h>
 #include <string.h>
 #include <strings.h>
 
@@ -148,6 +149,27 @@ static json_t *given_arguments(const json_t *build_args)
         return arguments;
 }
 
+/* A backslash at a line's end joins it with the next. Not a comment's; and one among joined lines is dropped. */
+static void join_lines(char *text)
+{
+        bool is_joined = false;
+
+        for (char *line = text, *next; *line != '\0'; line = next) {
+                char *end = line + strcspn(line, "\n"), *last = end > line && end[-1] == '\r' ? end - 1 : end;
+                bool is_comment = line[strspn(line, SPACES)] == '#';
+                bool goes_on = !is_comment && *end != '\0' && last > line && last[-1] == '\\';
+
+                next = *end == '\0' ? end : end + 1;
+                if (is_joined && is_comment) {
+                        memset(line, ' ', (size_t) (next - line));
+                        continue;
+                }
+                if (goes_on)
+                        memset(last - 1, ' ', (size_t) (next - last) + 1);
+                is_joined = goes_on;
+        }
+}
+
 json_t *recipe_images(const char *text, const json_t *build_args)
 {
         json_auto_t *stages = json_array(), *arguments = given_arguments(build_args);
@@ -155,14 +177,7 @@ json_t *recipe_images(const char *text, const json_t *build_args)
         scoped_free char *copy = xstrdup(text);
         char *rest = copy;
 
-        /* a backslash at the end of a line joins it with the next */
-        for (char *at = copy; (at = strpbrk(at, "\\"));) {
-                size_t n = at[1] == '\r' ? 2 : 1;
-
-                if (at[n] == '\n')
-                        memset(at, ' ', n + 1);
-                at++;
-        }
+        join_lines(copy);
         for (char *line; (line = strsep(&rest, "\n"));)
                 take_line(&recipe, line);
         return recipe.images;

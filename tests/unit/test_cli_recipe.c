@@ -20,6 +20,7 @@ static const struct row rows[] = {
         { "ARG R=r.example\nFROM $R/x",                                                                   "[\"R=other.example\"]", "[\"other.example/x\"]"},
         { "FROM x${V:-:3}\nFROM x${V",                                                                    "[]",                    "[\"x:3\", \"x${V\"]"  },
         { "FROM \\\n  \"debian\" \\\r\n as x\r\nFROM debian",                                             "[]",                    "[\"debian\"]"         },
+        { "# a comment ends \\\nFROM one\nFROM \\\n # between\n two\n",                                   "[]",                    "[\"one\", \"two\"]"   },
         { "FROM $",                                                                                       "[]",                    "[\"$\"]"              },
         { "FROM",                                                                                         "[]",                    "[]"                   },
         { "FROM \\",                                                                                      "[]",                    "[\"\\\\\"]"           },
