@@ -175,19 +175,23 @@ static void a_program_is_born_in_its_cgroup(void **state)
                          -ENOENT);
 }
 
-static int status_within(const char *path, const char *const *argv)
+static pid_t start_within(const char *path, const char *const *argv)
 {
+        const struct spawn spawn = {
+                .argv = argv, .cgroup = path, .stdin_fd = FD_NONE, .stdout_fd = FD_NONE, .stderr_fd = FD_NONE
+        };
         pid_t pid = 0;
         struct err err = { 0 };
 
-        assert_int_equal(spawn_start(&(struct spawn){ .argv = argv,
-                                                      .cgroup = path,
-                                                      .stdin_fd = FD_NONE,
-                                                      .stdout_fd = FD_NONE,
-                                                      .stderr_fd = FD_NONE },
-                                     &pid, NULL, &err),
-                         0);
-        return spawn_wait(pid, &err);
+        assert_int_equal(spawn_start(&spawn, &pid, NULL, &err), 0);
+        return pid;
+}
+
+static int status_within(const char *path, const char *const *argv)
+{
+        struct err err = { 0 };
+
+        return spawn_wait(start_within(path, argv), &err);
 }
 
 static void limits_are_the_kernels(void **state)
@@ -219,18 +223,12 @@ static void one_that_is_lived_in_stays(void **state)
         static const char *const argv[] = { "sleep", "30", NULL };
         scoped_free char *root = claim(), *path = xasprintf("%s/vm-c", root);
         const struct cgroup_limits none = { 0 };
-        pid_t pid = 0;
+        pid_t pid;
         struct err err = { 0 };
 
         (void) state;
         assert_int_equal(cgroup_make(path, &none, &err), 0);
-        assert_int_equal(spawn_start(&(struct spawn){ .argv = argv,
-                                                      .cgroup = path,
-                                                      .stdin_fd = FD_NONE,
-                                                      .stdout_fd = FD_NONE,
-                                                      .stderr_fd = FD_NONE },
-                                     &pid, NULL, &err),
-                         0);
+        pid = start_within(path, argv);
         assert_int_equal(cgroup_remove(path, &err), -EBUSY);
         err = (struct err){ 0 };
         assert_int_equal(kill(pid, SIGKILL), 0);
