@@ -34,7 +34,10 @@ class Daemon:
         self.process = None
 
     def argv(self, *words):
-        return ["setpriv", f"--reuid={self.uid}", f"--regid={self.gid}", "--clear-groups", str(self.root / "bangerd"), *words]
+        """Without the network and the helper of this host: taps that are there would be taken for its own, and an instance's
+        helper, which listens for the same owner, be asked for them."""
+        return ["unshare", "--net", "--mount", "sh", "-c", 'mount -t tmpfs -o mode=755 none /run && exec "$@"', "sh",
+                "setpriv", f"--reuid={self.uid}", f"--regid={self.gid}", "--clear-groups", str(self.root / "bangerd"), *words]
 
     def environment(self):
         return {"HOME": str(self.home), "XDG_RUNTIME_DIR": str(self.home), "PATH": os.environ["PATH"]}
