@@ -21,6 +21,7 @@ OUTSIDE = "192.0.2.7"  # RFC 5737: no loopback, and nobody's
 TLS_PORT, TOKEN_PORT = 5056, 5057
 TLS = f"127.0.0.1:{TLS_PORT}"
 TOKEN = f"127.0.0.1:{TOKEN_PORT}"
+HALF = f"localhost:{TOKEN_PORT}"  # the same, with a mirror that has half of what it should
 STRANGER = f"{OUTSIDE}:{TLS_PORT}"  # the same server, whose authority is not configured under this name
 BEHIND = f"registry.example:{TLS_PORT}"  # a name that the proxy alone can resolve
 PLAIN_BEHIND = f"plain.example:{TOKEN_PORT}"
@@ -88,6 +89,49 @@ class Tokens(Quiet):
         return self.answer(200, json.dumps({"token": self.server.sign({"access": access, "sub": "me" if given else ""})}).encode())
 
 
+class Half(Quiet):
+    """A mirror that has the manifest, and then fails in one of several ways at what `fails_at` says."""
+    folder, fails, fails_at = None, "", ""
+
+    def do_HEAD(self):
+        self.do_GET()
+
+    def do_GET(self):
+        self.server.seen.append((self.path, self.headers.get("Authorization")))
+        if self.path.startswith("/token"):
+            return self.answer(200, b'{"token": "of-the-mirror"}')
+        manifest = json.loads((Half.folder / "index.json").read_text())["manifests"][0]["digest"]
+        name = self.path.rsplit("/", 1)[1]
+        digest = manifest if name == "1" else name
+        body = (Half.folder / "blobs/sha256" / digest[7:]).read_bytes()
+        kind = "manifest" if digest == manifest else "configuration" if body.startswith(b"{") else "layer"
+        if kind != Half.fails_at:
+            return self.answer(200, body, [("Content-Type", "application/vnd.oci.image.manifest.v1+json"), ("Docker-Content-Digest", digest)])
+        return getattr(self, Half.fails)(body)
+
+    def lacks(self, body):
+        self.answer(404)
+
+    def breaks(self, body):
+        self.answer(500)
+
+    def lies(self, body):
+        self.answer(200, bytes(byte ^ 1 for byte in body))
+
+    def asks(self, body):
+        """for a login, which is not for it"""
+        self.answer(401, headers=[("WWW-Authenticate", f'Bearer realm="http://{self.server.host}/token",service="half"')])
+
+    def hangs_up(self, body):
+        """in the midst of it, and has nothing the next time"""
+        Half.fails = "lacks"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[:len(body) // 2])
+        self.close_connection = True
+
+
 class Net:
     """The registries, the token server and the proxy; and a bangerd that was configured and started for them."""
 
@@ -95,6 +139,8 @@ class Net:
         self.instance, self.folder = instance, folder
         self.authority = Authority(folder, "IP:127.0.0.1", f"IP:{OUTSIDE}", "DNS:registry.example")
         self.proxy, self.tokens = Server.begin(instance, Proxy), Server.begin(instance, Tokens)
+        self.half = Server.begin(instance, Half)
+        Half.folder = folder / "layout"
         self.tokens.sign = self.authority.sign
         self.processes = []
         in_namespace(instance, "ip", "addr", "add", f"{OUTSIDE}/32", "dev", "lo")
@@ -137,7 +183,7 @@ class Net:
         for process in self.processes:
             process.terminate()
             process.wait(10)
-        for server in (self.proxy, self.tokens):
+        for server in (self.proxy, self.tokens, self.half):
             server.end()
         in_namespace(self.instance, "ip", "addr", "del", f"{OUTSIDE}/32", "dev", "lo", check=False)
 
@@ -155,6 +201,8 @@ insecure = true
 mirrors = ["http://127.0.0.1:1", "http://{net.tokens.host}", "http://{TOKEN}"]
 [registry."{TOKEN}"]
 mirrors = ["http://127.0.0.1:1", "http://{net.tokens.host}"]
+[registry."{HALF}"]
+mirrors = ["http://{net.half.host}"]
 """
 
 
@@ -184,6 +232,7 @@ def cold(instance, net):
     shutil.rmtree(instance.home / ".cache/banger/oci", ignore_errors=True)
     net.proxy.seen.clear()
     net.tokens.seen.clear()
+    net.half.seen.clear()
     yield
     instance.banger("image", "delete", "it", check=False)
     (instance.home / ".docker/config.json").unlink(missing_ok=True)
@@ -272,6 +321,18 @@ def test_a_mirror_serves_a_registry_that_is_out_of_reach(instance, net):
     pull(instance, "mirrored.example/open:1")
     assert json.loads(instance.banger("image", "show", "it").stdout)["source"] == "mirrored.example/open:1"
     assert net.proxy.seen == []
+
+
+@pytest.mark.parametrize("kind, fails", [("configuration", "lacks"), ("layer", "breaks"), ("layer", "lies"), ("layer", "asks"),
+                                         ("layer", "hangs_up")])
+def test_what_a_mirror_lacks_comes_from_the_registry(instance, net, kind, fails):
+    docker_config(instance, auths={HALF: {"auth": LOGIN.split()[1]}})
+    Half.fails, Half.fails_at = fails, kind
+    pull(instance, f"{HALF}/secret:1")
+    asked = [path for path, _ in net.half.seen]
+    assert asked.count("/v2/secret/manifests/1") >= 1 and len([path for path in asked if "/blobs/" in path]) >= (1 if fails == "lies" else 2), asked
+    assert LOGIN not in [secret for _, secret in net.half.seen]
+    assert LOGIN in [secret for _, secret in net.tokens.seen]
 
 
 def test_a_proxy_is_used_as_the_environment_says(instance, net):

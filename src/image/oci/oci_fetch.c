@@ -53,6 +53,7 @@ struct transfer {
         bool is_begun;   /* bytes of this answer have come */
         uint64_t fed;
         uint64_t start_ms; /* not before */
+        unsigned endpoint; /* of the registry */
         unsigned tries, all_tries, auths;
         int error; /* errno of our own side */
 };
@@ -153,7 +154,8 @@ static int transfer_start(struct loop *loop, struct transfer *t, struct err *err
         t->easy = curl_easy_init();
         if (!t->easy)
                 return err_set(err, ENOMEM, OP, "libcurl cannot be used");
-        oci_registry_blob_request(loop->fetch->registry, t->blob->descriptor->digest, &request, &t->url);
+        oci_registry_blob_request(loop->fetch->registry, t->endpoint, t->blob->descriptor->digest, &request,
+                                  &t->url);
         r = oci_http_prepare(t->easy, &request, &t->headers, &t->list, err);
         if (r < 0)
                 return r;
@@ -247,7 +249,18 @@ static int take_challenge(struct loop *loop, struct transfer *t, struct err *err
         if (++t->auths > AUTHS_MAX)
                 return oci_registry_refusal(loop->fetch->registry, STATUS_AUTH, t->refusal.s, "layer", err);
         t->state = TRANSFER_WAITS;
-        return oci_registry_authenticate(loop->fetch->registry, challenge, err);
+        return oci_registry_authenticate(loop->fetch->registry, t->endpoint, challenge, err);
+}
+
+/* What an endpoint does not have goes on at the next, where there is one. A mirror that was cut off has the rest too. */
+static bool goes_on_elsewhere(struct transfer *t, CURLcode code, long status)
+{
+        if (t->have > t->from ||
+            !oci_registry_goes_on(t->fetch->registry, &t->endpoint, code == CURLE_OK, status))
+                return false;
+        t->auths = t->tries = 0;
+        t->state = TRANSFER_WAITS;
+        return true;
 }
 
 /* One transfer has ended, one way or the other. */
@@ -260,11 +273,19 @@ static int take_end(struct loop *loop, struct transfer *t, CURLcode code, struct
         (void) curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
         if (t->error)
                 return own_error(t, err);
-        if (code == CURLE_OK && status == STATUS_AUTH)
-                return take_challenge(loop, t, err);
+        if (code == CURLE_OK && status == STATUS_AUTH) {
+                struct err failure = { 0 };
+
+                if (take_challenge(loop, t, &failure) == 0 || goes_on_elsewhere(t, code, status))
+                        return 0;
+                *err = failure;
+                return -err->code;
+        }
         usable = status == STATUS_OK || status == STATUS_PARTIAL;
         if (code == CURLE_OK && usable && t->have == blob->size)
                 return finish(loop, t, err);
+        if (goes_on_elsewhere(t, code, status))
+                return 0;
         /* an end before the last byte is a cut connection, whatever the server calls it */
         if ((code == CURLE_OK && usable) || oci_http_may_pass(code, status) ||
             (code == CURLE_COULDNT_CONNECT && t->all_tries > 1))
@@ -412,6 +433,7 @@ static int init_transfers(struct loop *loop, struct err *err)
 
                 t->fetch = loop->fetch;
                 t->blob = &loop->fetch->blobs[i];
+                t->endpoint = loop->fetch->registry ? oci_registry_first(loop->fetch->registry) : 0;
                 if (t->blob->feed >= 0)
                         (void) fd_set_nonblocking(t->blob->feed, true);
                 if (t->blob->is_here) {

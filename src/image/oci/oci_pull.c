@@ -171,7 +171,10 @@ static int write_image(struct state *state, struct err *err)
                          &state->pulled.layers, err);
 }
 
-/* A layer of the cache that is not what its name says, after a power cut perhaps, is fetched again, once. */
+/*
+ * A layer that is not what its name says is fetched again, once: one of the cache, after a power cut perhaps, or of a mirror,
+ * which then is asked for nothing more.
+ */
 static int write_again(struct state *state, struct err *err)
 {
         for (unsigned i = 0; i < state->manifest.n_layers; i++) {
@@ -194,7 +197,7 @@ static int stage(const struct oci_pull *pull, const char *name, struct err *err)
 
 static int run(struct state *state, struct err *err)
 {
-        bool from_cache = false;
+        bool may_be_another = false; /* a second time */
         int r = open_source(state, err);
 
         if (r == 0)
@@ -212,9 +215,12 @@ static int run(struct state *state, struct err *err)
         if (r < 0)
                 return r;
         for (unsigned i = 0; i < state->manifest.n_layers; i++)
-                from_cache = from_cache || state->blobs[i].is_here;
+                may_be_another = may_be_another || state->blobs[i].is_here;
         r = write_image(state, err);
-        return r == -EBADMSG && from_cache && state->registry ? write_again(state, err) : r;
+        if (r != -EBADMSG || !state->registry)
+                return r;
+        may_be_another = oci_registry_leave_mirrors(state->registry) || may_be_another;
+        return may_be_another ? write_again(state, err) : r;
 }
 
 int oci_pull(const struct oci_pull *pull, struct oci_pulled *ret_pulled, struct err *err)

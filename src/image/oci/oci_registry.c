@@ -1,6 +1,8 @@
 /*
  * How it works: a registry is reached over one of several endpoints: its mirrors in their order, then itself, each with or
- * without TLS as its settings allow. The first that answers the first question is used from then on.
+ * without TLS as its settings allow. The first that answers the first question is asked first from then on; what a mirror
+ * does not have after all, a blob perhaps, those behind it are asked for. Each endpoint has its own token, and the login is
+ * for the registry itself alone.
  */
 #include "image/oci/oci_registry.h"
 
@@ -20,6 +22,9 @@ struct endpoint {
         char *base; /* owned; "https://host" */
         bool no_verify;
         bool is_mirror;
+        bool has_answered;
+        bool uses_basic;
+        char *bearer; /* owned */
 };
 
 struct oci_registry {
@@ -28,14 +33,12 @@ struct oci_registry {
         const struct oci_registry_settings *settings;
         const char *ca_path; /* borrowed */
         struct endpoint endpoints[ENDPOINTS_MAX];
-        unsigned n_endpoints, current;
-        bool is_settled; /* current has answered */
-        char *name;      /* owned; of the reference, for messages */
-        char *bearer;    /* owned */
+        unsigned n_endpoints;
+        unsigned first; /* that is asked */
+        char *name;     /* owned; of the reference, for messages */
         struct oci_credentials credentials;
         bool has_looked; /* for credentials */
-        bool uses_basic;
-        bool is_login; /* of no repository */
+        bool is_login;   /* of no repository */
 };
 
 static void add_endpoint(struct oci_registry *registry, const char *scheme, const char *host, bool no_verify,
@@ -126,30 +129,25 @@ void oci_registry_free(struct oci_registry *registry)
                 return;
         oci_http_done(&registry->http);
         oci_credentials_done(&registry->credentials);
-        for (unsigned i = 0; i < registry->n_endpoints; i++)
+        for (unsigned i = 0; i < registry->n_endpoints; i++) {
                 free(registry->endpoints[i].base);
+                free(registry->endpoints[i].bearer);
+        }
         free(registry->name);
-        free(registry->bearer);
         free(registry);
 }
 
-static const struct endpoint *endpoint_of(const struct oci_registry *registry)
+/* What every request to an endpoint has in common. */
+static void fill_request(const struct oci_registry *registry, unsigned at, struct oci_http_request *request)
 {
-        return &registry->endpoints[registry->current];
-}
-
-/* What every request to the current endpoint has in common. */
-static void fill_request(const struct oci_registry *registry, struct oci_http_request *request)
-{
-        const struct endpoint *endpoint = endpoint_of(registry);
+        const struct endpoint *endpoint = &registry->endpoints[at];
 
         request->ca_path = registry->ca_path;
         request->no_verify = endpoint->no_verify;
-        request->bearer = registry->bearer;
-        request->user = registry->uses_basic ? registry->credentials.user : NULL;
-        request->secret = registry->uses_basic ? registry->credentials.secret : NULL;
-        if (!registry->is_settled && registry->current + 1 < registry->n_endpoints)
-                request->asks_once = true;
+        request->bearer = endpoint->bearer;
+        request->user = endpoint->uses_basic ? registry->credentials.user : NULL;
+        request->secret = endpoint->uses_basic ? registry->credentials.secret : NULL;
+        request->asks_once = !endpoint->has_answered && at + 1 < registry->n_endpoints;
         if (endpoint->is_mirror)
                 request->tries = 1; /* the registry itself is there */
 }
@@ -197,30 +195,35 @@ int oci_registry_refusal(const struct oci_registry *registry, long status, const
                        status, what, words.n ? words.s : "");
 }
 
-/* A mirror is somebody else: the registry's login is not for it. */
 static int look_for_credentials(struct oci_registry *registry, struct err *err)
 {
         const struct oci_reference *reference = registry->reference;
 
-        if (registry->has_looked || !registry->settings->credential_files || endpoint_of(registry)->is_mirror)
+        if (registry->has_looked || !registry->settings->credential_files)
                 return 0;
         registry->has_looked = true;
         return oci_credentials_find(registry->settings->credential_files, reference->registry,
                                     reference->repository, &registry->credentials, err);
 }
 
-int oci_registry_authenticate(struct oci_registry *registry, const char *header, struct err *err)
+int oci_registry_authenticate(struct oci_registry *registry, unsigned at, const char *header, struct err *err)
 {
+        static const struct oci_credentials none = { 0 };
         scoped(oci_challenge_done) struct oci_challenge challenge = { 0 };
-        struct oci_http_request like = { .url = endpoint_of(registry)->base };
+        struct endpoint *endpoint = &registry->endpoints[at];
+        const struct oci_http_request like = { .url = endpoint->base,
+                                               .ca_path = registry->ca_path,
+                                               .no_verify = endpoint->no_verify };
+        /* a mirror is somebody else: the registry's login is not for it */
+        const struct oci_credentials *login = endpoint->is_mirror ? &none : &registry->credentials;
         char *token = NULL;
-        int r = look_for_credentials(registry, err);
+        int r = endpoint->is_mirror ? 0 : look_for_credentials(registry, err);
 
         if (r < 0)
                 return r;
         oci_challenge_parse(header, &challenge);
-        if (challenge.scheme == OCI_AUTH_BASIC && registry->credentials.user && !registry->uses_basic) {
-                registry->uses_basic = true;
+        if (challenge.scheme == OCI_AUTH_BASIC && login->user && !endpoint->uses_basic) {
+                endpoint->uses_basic = true;
                 return 0;
         }
         if (challenge.scheme != OCI_AUTH_BEARER)
@@ -229,45 +232,56 @@ int oci_registry_authenticate(struct oci_registry *registry, const char *header,
                 free(take_ptr(challenge.scope));
         else if (!challenge.scope)
                 challenge.scope = xasprintf("repository:%s:pull", registry->reference->repository);
-        like.ca_path = registry->ca_path;
-        like.no_verify = endpoint_of(registry)->no_verify;
-        r = oci_token_get(&registry->http, &challenge, &registry->credentials, &like, &token, err);
+        r = oci_token_get(&registry->http, &challenge, login, &like, &token, err);
         if (r < 0)
                 return err_wrap(err, "%s", registry->name);
-        free(registry->bearer);
-        registry->bearer = token;
+        free(endpoint->bearer);
+        endpoint->bearer = token;
         return 0;
 }
 
-/* A server that wanted TLS, one that has none, a mirror that lacks the image or is down: the next endpoint may do. */
-static bool is_for_the_next(const struct oci_registry *registry, int r, long status)
+/* A server that wanted TLS, one that has none, a mirror that lacks the thing or is down: the next endpoint may do. */
+static bool has_next(const struct oci_registry *registry, unsigned at, bool is_answer, long status)
 {
-        const struct endpoint *endpoint = endpoint_of(registry);
+        const struct endpoint *endpoint = &registry->endpoints[at];
 
-        if (registry->is_settled || registry->current + 1 == registry->n_endpoints)
+        if (at + 1 == registry->n_endpoints)
                 return false;
-        if (r < 0 || endpoint->is_mirror)
-                return r < 0 || status != 200;
-        return status == 400 && text_starts_with(endpoint->base, "http://");
+        if (endpoint->is_mirror)
+                return !is_answer || status != 200;
+        if (endpoint->has_answered)
+                return false;
+        return !is_answer || (status == 400 && text_starts_with(endpoint->base, "http://"));
 }
 
-/* One question to the current endpoint, with one answer to its challenge. */
-static int ask_here(struct oci_registry *registry, const char *path, struct oci_http_request request,
-                    struct oci_http_answer *ret_answer, struct err *err)
+bool oci_registry_goes_on(struct oci_registry *registry, unsigned *at, bool is_answer, long status)
 {
-        scoped_free char *url = xasprintf("%s%s", endpoint_of(registry)->base, path);
+        struct endpoint *endpoint = &registry->endpoints[*at];
+        bool goes_on = has_next(registry, *at, is_answer, status);
+
+        if (status != 0 && !goes_on)
+                endpoint->has_answered = true;
+        *at += goes_on;
+        return goes_on;
+}
+
+/* One question to one endpoint, with one answer to its challenge. */
+static int ask_at(struct oci_registry *registry, unsigned at, const char *path,
+                  struct oci_http_request request, struct oci_http_answer *ret_answer, struct err *err)
+{
+        scoped_free char *url = xasprintf("%s%s", registry->endpoints[at].base, path);
 
         for (bool again = false;; again = true) {
                 scoped(oci_http_answer_done) struct oci_http_answer answer = { 0 };
                 int r;
 
                 request.url = url;
-                fill_request(registry, &request);
+                fill_request(registry, at, &request);
                 r = oci_http_ask(&registry->http, &request, &answer, err);
                 if (r < 0)
                         return r;
                 if (answer.status == 401 && answer.headers.authenticate && !again) {
-                        r = oci_registry_authenticate(registry, answer.headers.authenticate, err);
+                        r = oci_registry_authenticate(registry, at, answer.headers.authenticate, err);
                         if (r < 0)
                                 return r;
                         continue;
@@ -281,27 +295,35 @@ static int ask_here(struct oci_registry *registry, const char *path, struct oci_
 static int ask(struct oci_registry *registry, const char *path, struct oci_http_request request,
                struct oci_http_answer *ret_answer, struct err *err)
 {
+        unsigned at = registry->first;
         struct err first = { 0 };
 
         for (;;) {
+                bool is_mirror = registry->endpoints[at].is_mirror;
                 struct err failure = { 0 };
-                int r = ask_here(registry, path, request, ret_answer, &failure);
+                int r = ask_at(registry, at, path, request, ret_answer, &failure);
 
-                if (!is_for_the_next(registry, r, ret_answer->status)) {
-                        registry->is_settled = registry->is_settled || r == 0;
-                        if (r == 0)
-                                return 0;
+                if (!oci_registry_goes_on(registry, &at, r == 0, ret_answer->status)) {
                         /* what the registry's first way said is nearer to the point than what the fallback did */
-                        *err = first.code && !endpoint_of(registry)->is_mirror ? first : failure;
-                        return -err->code;
+                        if (r < 0)
+                                *err = first.code && !is_mirror ? first : failure;
+                        else if (!registry->endpoints[registry->first].has_answered)
+                                registry->first = at;
+                        return r < 0 ? -err->code : 0;
                 }
-                if (r < 0 && !endpoint_of(registry)->is_mirror)
+                if (r < 0 && !is_mirror)
                         first = failure;
                 oci_http_answer_done(ret_answer);
-                free(take_ptr(registry->bearer));
-                registry->uses_basic = false;
-                registry->current++;
         }
+}
+
+bool oci_registry_leave_mirrors(struct oci_registry *registry)
+{
+        unsigned was = registry->first;
+
+        while (registry->endpoints[registry->first].is_mirror && registry->first + 1 < registry->n_endpoints)
+                registry->first++;
+        return registry->first != was;
 }
 
 static char *manifest_path(const struct oci_registry *registry, const char *digest)
@@ -344,6 +366,8 @@ int oci_registry_manifest(struct oci_registry *registry, const char *digest, str
         if (answer.status != 200)
                 return oci_registry_refusal(registry, answer.status, answer.body.s, "image", err);
         oci_digest_of(answer.body.s ? answer.body.s : "", answer.body.n, ret_digest);
+        if (wanted && strcmp(ret_digest, wanted) != 0 && oci_registry_leave_mirrors(registry))
+                return oci_registry_manifest(registry, digest, ret_text, ret_digest, err);
         if (wanted && strcmp(ret_digest, wanted) != 0)
                 return err_set(err, EBADMSG, OP,
                                "%s: the registry sends a manifest whose digest is %s, not %s", registry->name,
@@ -353,13 +377,18 @@ int oci_registry_manifest(struct oci_registry *registry, const char *digest, str
         return 0;
 }
 
-void oci_registry_blob_request(const struct oci_registry *registry, const char *digest,
+unsigned oci_registry_first(const struct oci_registry *registry)
+{
+        return registry->first;
+}
+
+void oci_registry_blob_request(const struct oci_registry *registry, unsigned at, const char *digest,
                                struct oci_http_request *ret_request, char **ret_url)
 {
-        *ret_url = xasprintf("%s/v2/%s/blobs/%s", endpoint_of(registry)->base,
+        *ret_url = xasprintf("%s/v2/%s/blobs/%s", registry->endpoints[at].base,
                              registry->reference->repository, digest);
         *ret_request = (struct oci_http_request){ .url = *ret_url };
-        fill_request(registry, ret_request);
+        fill_request(registry, at, ret_request);
 }
 
 int oci_registry_blob(struct oci_registry *registry, const struct oci_descriptor *descriptor,
@@ -377,6 +406,8 @@ int oci_registry_blob(struct oci_registry *registry, const struct oci_descriptor
         if (answer.status != 200)
                 return oci_registry_refusal(registry, answer.status, answer.body.s, "configuration", err);
         oci_digest_of(answer.body.s ? answer.body.s : "", answer.body.n, digest);
+        if (strcmp(digest, descriptor->digest) != 0 && oci_registry_leave_mirrors(registry))
+                return oci_registry_blob(registry, descriptor, ret_text, err);
         if (strcmp(digest, descriptor->digest) != 0)
                 return err_set(err, EBADMSG, OP, "%s: the registry sends a blob whose digest is %s, not %s",
                                registry->name, digest, descriptor->digest);

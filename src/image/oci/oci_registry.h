@@ -40,11 +40,21 @@ int oci_registry_resolve(struct oci_registry *registry, char ret_digest[OCI_DIGE
 int oci_registry_blob(struct oci_registry *registry, const struct oci_descriptor *descriptor,
                       struct text *ret_text, struct err *err);
 
+/*
+ * For transfers that are driven elsewhere. A registry's endpoints, mirrors before itself, have numbers: a blob is asked for at
+ * the first, and at the next where that has failed and there is one.
+ */
+unsigned oci_registry_first(const struct oci_registry *registry);
+/* After a failure there: true when the next is to be asked, whose number *at then is. is_answer: the answer came, whole. status: of it, 0: none. */
+bool oci_registry_goes_on(struct oci_registry *registry, unsigned *at, bool is_answer, long status);
+/* From now on mirrors are asked for nothing. False when they were not before. */
+bool oci_registry_leave_mirrors(struct oci_registry *registry);
 /* The request for a blob; *ret_url is the caller's. Good until the next oci_registry_authenticate(). */
-void oci_registry_blob_request(const struct oci_registry *registry, const char *digest,
+void oci_registry_blob_request(const struct oci_registry *registry, unsigned at, const char *digest,
                                struct oci_http_request *ret_request, char **ret_url);
-/* Answers a challenge: what is asked for from now on carries what it wants. EACCES when there is nothing to answer with. */
-int oci_registry_authenticate(struct oci_registry *registry, const char *header, struct err *err);
+/* Answers an endpoint's challenge: what it is asked from now on carries what it wants. EACCES when there is nothing to answer with. */
+int oci_registry_authenticate(struct oci_registry *registry, unsigned at, const char *header,
+                              struct err *err);
 /* What a status that is no success means, in words. */
 int oci_registry_refusal(const struct oci_registry *registry, long status, const char *body, const char *what,
                          struct err *err);
