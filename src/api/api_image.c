@@ -64,7 +64,7 @@ const struct rpc_method api_image_list = {
 };
 const struct rpc_method api_image_rows = {
         .name = "image.rows",
-        .doc = "List the local images as the rows of a table.",
+        .doc = "List the local images, and those that can be pulled, as the rows of a table.",
         .params = no_params,
         .is_quiet = true,
 };

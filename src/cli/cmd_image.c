@@ -77,18 +77,18 @@ static void add_size(struct table *table, const char *bytes)
 }
 
 /* rows as image.rows gives them */
-static void add_local(struct table *table, const char *rows)
+static void add_rows(struct table *table, const char *rows)
 {
         scoped_free char *copy = xstrdup(rows);
         char *row = copy;
 
         while (*row) {
-                char *cells = next_cell(&row, '\n');
+                char *cells = next_cell(&row, API_IMAGE_ROW_END);
 
                 for (unsigned i = 0; i < 3; i++)
-                        table_add(table, next_cell(&cells, '\t'));
+                        table_add(table, next_cell(&cells, API_IMAGE_CELL_END));
                 for (unsigned i = 0; i < 2; i++)
-                        add_size(table, next_cell(&cells, '\t'));
+                        add_size(table, next_cell(&cells, API_IMAGE_CELL_END));
                 table_add(table, cells);
         }
 }
@@ -101,6 +101,15 @@ static void add_pullable(struct table *table, const json_t *image)
         table_add(table, NULL);
         table_add(table, NULL);
         table_add(table, NULL);
+}
+
+static void add_catalog(struct table *table, const json_t *images)
+{
+        const json_t *image = NULL;
+        size_t i;
+
+        json_array_foreach (images, i, image)
+                add_pullable(table, image);
 }
 
 static int list_as_json(struct cli *cli, const struct rpc_method *method, struct err *err)
@@ -118,25 +127,21 @@ int cmd_image_list(struct cli *cli, const struct cli_args *args, struct err *err
 {
         static const char *const heads[] = { "NAME", "STATE", "KERNEL", "SIZE", "ON DISK", "CREATED" };
         scoped(table_done) struct table table = { .n_columns = sizeof(heads) / sizeof(heads[0]) };
-        scoped(rpc_reply_done) struct rpc_reply local = { 0 }, catalog = { 0 };
+        scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
         bool only_catalog = json_flag(args->options, "available");
-        const json_t *image = NULL;
-        size_t i;
         int r;
 
         if (json_flag(args->options, "json"))
                 return list_as_json(cli, only_catalog ? &api_image_catalog : &api_image_list, err);
-        r = only_catalog ? 0 : cli_call(cli, &api_image_rows, NULL, &local, err);
-        if (r == 0)
-                r = cli_call(cli, &api_image_catalog, NULL, &catalog, err);
+        r = cli_call(cli, only_catalog ? &api_image_catalog : &api_image_rows, NULL, &reply, err);
         if (r < 0)
                 return r;
-        for (i = 0; i < table.n_columns; i++)
+        for (size_t i = 0; i < table.n_columns; i++)
                 table_add(&table, heads[i]);
-        add_local(&table, json_text(local.result, "rows"));
-        json_array_foreach (json_object_get(catalog.result, "images"), i, image)
-                if (only_catalog || !json_flag(image, "pulled"))
-                        add_pullable(&table, image);
+        if (only_catalog)
+                add_catalog(&table, json_object_get(reply.result, "images"));
+        else
+                add_rows(&table, json_text(reply.result, "rows"));
         table_print(&table, stdout);
         return 0;
 }

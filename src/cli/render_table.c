@@ -1,20 +1,21 @@
+/*
+ * How it works: all cells stand in one text, one behind the other with their NULs, and the lines are made in another one that is
+ * written at once: a list may have thousands of cells.
+ */
 #include "cli/render_table.h"
 
 #include <string.h>
-
-#include "base/text.h"
 
 #define PADDING 2
 
 void table_add(struct table *table, const char *cell)
 {
-        char *copy = xstrdup(text_is_blank(cell) ? "-" : cell);
+        const char *shown = text_is_blank(cell) ? "-" : cell;
+        size_t from = table->cells.n;
 
-        text_make_printable(copy);
-        if ((table->n_cells & (table->n_cells - 1)) == 0) /* full: room for twice as many */
-                table->cells = xrealloc(table->cells,
-                                        (table->n_cells ? 2 * table->n_cells : 1) * sizeof(*table->cells));
-        table->cells[table->n_cells++] = copy;
+        text_append_bytes(&table->cells, shown, strlen(shown) + 1);
+        text_make_printable(table->cells.s + from);
+        table->n_cells++;
 }
 
 /* Characters, not bytes: UTF-8 continuation bytes (RFC 3629) take no place of their own. */
@@ -27,32 +28,48 @@ static size_t width_of(const char *cell)
         return n;
 }
 
-void table_print(const struct table *table, FILE *out)
+static void measure(const struct table *table, size_t widths[TABLE_COLUMNS_MAX])
 {
-        size_t widths[TABLE_COLUMNS_MAX] = { 0 };
+        const char *cell = table->cells.s;
 
-        for (size_t i = 0; i < table->n_cells; i++) {
-                size_t width = width_of(table->cells[i]);
+        for (size_t i = 0; i < table->n_cells; i++, cell += strlen(cell) + 1) {
+                size_t width = width_of(cell);
 
                 if (width > widths[i % table->n_columns])
                         widths[i % table->n_columns] = width;
         }
-        for (size_t i = 0; i < table->n_cells; i++) {
+}
+
+static void add_spaces(struct text *lines, size_t n)
+{
+        static const char spaces[] = "                                ";
+
+        for (; n > sizeof(spaces) - 1; n -= sizeof(spaces) - 1)
+                text_append_bytes(lines, spaces, sizeof(spaces) - 1);
+        text_append_bytes(lines, spaces, n);
+}
+
+void table_print(const struct table *table, FILE *out)
+{
+        size_t widths[TABLE_COLUMNS_MAX] = { 0 };
+        scoped_text struct text lines = { 0 };
+        const char *cell = table->cells.s;
+
+        measure(table, widths);
+        for (size_t i = 0; i < table->n_cells; i++, cell += strlen(cell) + 1) {
                 size_t column = i % table->n_columns;
 
-                (void) fputs(table->cells[i], out);
+                text_append(&lines, cell);
                 if (column + 1 == table->n_columns)
-                        (void) fputc('\n', out);
+                        text_append_bytes(&lines, "\n", 1);
                 else
-                        (void) fprintf(out, "%*s",
-                                       (int) (widths[column] + PADDING - width_of(table->cells[i])), "");
+                        add_spaces(&lines, widths[column] + PADDING - width_of(cell));
         }
+        (void) fwrite(lines.s ? lines.s : "", 1, lines.n, out);
 }
 
 void table_done(struct table *table)
 {
-        for (size_t i = 0; i < table->n_cells; i++)
-                free(table->cells[i]);
-        free(table->cells);
+        text_done(&table->cells);
         *table = (struct table){ 0 };
 }

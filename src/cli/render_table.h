@@ -4,12 +4,14 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "base/text.h"
+
 #define TABLE_COLUMNS_MAX 10
 
 struct table {
         size_t n_columns;
         size_t n_cells;
-        char **cells; /* owned, row after row */
+        struct text cells; /* row after row, each with its NUL */
 };
 
 /* Copies; an empty or absent cell becomes "-" (S-041), control characters from outside become "?". */

@@ -59,22 +59,48 @@ static void add_cell(struct text *rows, const char *cell, char end)
 
         text_append(rows, cell);
         for (; from < rows->n; from++)
-                if ((unsigned char) rows->s[from] < ' ')
+                if (rows->s[from] == API_IMAGE_CELL_END || rows->s[from] == API_IMAGE_ROW_END)
                         rows->s[from] = '?';
         text_append_bytes(rows, &end, 1);
+}
+
+static void add_row(struct text *rows, const struct image *image, const char *state)
+{
+        add_cell(rows, image->name, API_IMAGE_CELL_END);
+        add_cell(rows, state, API_IMAGE_CELL_END);
+        add_cell(rows, image->kernel, API_IMAGE_CELL_END);
+        if (image->rootfs_size > 0)
+                text_appendf(rows, "%" PRIu64, image->rootfs_size);
+        add_cell(rows, "", API_IMAGE_CELL_END);
+        if (image->rootfs_size > 0)
+                text_appendf(rows, "%" PRIu64, image->real_bytes);
+        add_cell(rows, "", API_IMAGE_CELL_END);
+        add_cell(rows, image->created_at ? image->created_at : "", API_IMAGE_ROW_END);
+}
+
+static bool is_among(const struct image *images, unsigned n, const char *name)
+{
+        for (unsigned i = 0; i < n; i++)
+                if (strcmp(images[i].name, name) == 0)
+                        return true;
+        return false;
 }
 
 static json_t *make_rows(const struct image *images, unsigned n)
 {
         scoped_text struct text rows = { 0 };
+        unsigned n_entries = 0;
+        const struct image_catalog_entry *entries = image_catalog(&n_entries);
 
-        for (unsigned i = 0; i < n; i++) {
-                add_cell(&rows, images[i].name, '\t');
-                add_cell(&rows, images[i].is_managed ? "local" : "registered", '\t');
-                add_cell(&rows, images[i].kernel, '\t');
-                text_appendf(&rows, "%" PRIu64 "\t%" PRIu64 "\t", images[i].rootfs_size,
-                             images[i].real_bytes);
-                add_cell(&rows, images[i].created_at, '\n');
+        for (unsigned i = 0; i < n; i++)
+                add_row(&rows, &images[i], images[i].is_managed ? "local" : "registered");
+        for (unsigned i = 0; i < n_entries; i++) {
+                const struct image available = { .name = (char *) (uintptr_t) entries[i].name,
+                                                 .kernel = (char *) (uintptr_t) entries[i].kernel };
+
+                if (image_catalog_find(entries[i].name) == &entries[i] &&
+                    !is_among(images, n, entries[i].name))
+                        add_row(&rows, &available, "available");
         }
         return json_stringn(rows.s ? rows.s : "", rows.n);
 }
