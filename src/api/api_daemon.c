@@ -62,6 +62,7 @@ const struct rpc_method *const api_methods[] = {
         &api_vm_set,
         &api_vm_delete,
         &api_vm_list,
+        &api_vm_rows,
         &api_vm_show,
         &api_vm_connect,
         &api_vm_logs,

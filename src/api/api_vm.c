@@ -96,10 +96,6 @@ static const struct rpc_field workspace_record_params[] = {
 };
 
 static const struct rpc_field no_params[] = { RPC_END };
-static const struct rpc_field list_params[] = {
-        RPC_FIELD(struct vm_list_params, brief, "only what a table shows"),
-        RPC_END,
-};
 
 #define VM_REF_METHOD(text_name, text, ...)                                                      \
         {                                                                                        \
@@ -161,8 +157,14 @@ const struct rpc_method api_vm_delete = VM_REF_METHOD(
 const struct rpc_method api_vm_list = {
         .name = "vm.list",
         .doc = "List the virtual machines.",
-        .params_size = sizeof(struct vm_list_params),
-        .params = list_params,
+        .params = no_params,
+        .is_quiet = true,
+};
+const struct rpc_method api_vm_rows = {
+        .name = "vm.rows",
+        .doc = "List the virtual machines as lines of a table.",
+        .params = no_params,
+        .n_fds_out = 1,
         .is_quiet = true,
 };
 const struct rpc_method api_vm_show = VM_REF_METHOD("vm.show", "Show one virtual machine.", .is_quiet = true);

@@ -66,6 +66,21 @@ static void reserve(struct text *text, size_t more)
         text->s = xrealloc(text->s, text->capacity);
 }
 
+char *text_reserve(struct text *text, size_t n)
+{
+        if (text->n + n + 1 > text->capacity) {
+                text->capacity = text->n + n + 1;
+                text->s = xrealloc(text->s, text->capacity);
+        }
+        return text->s + text->n;
+}
+
+void text_grow(struct text *text, size_t n)
+{
+        text->n += n;
+        text->s[text->n] = '\0';
+}
+
 void text_append_bytes(struct text *text, const void *data, size_t n)
 {
         reserve(text, n);
@@ -191,6 +206,28 @@ void text_make_printable(char *s)
                 else if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0)
                         c[0] = c[1] = '?';
         }
+}
+
+void text_append_cell(struct text *text, const char *cell, char end)
+{
+        size_t from = text->n;
+
+        text_append(text, cell);
+        for (; from < text->n; from++)
+                if ((unsigned char) text->s[from] < ' ')
+                        text->s[from] = '?';
+        text_append_bytes(text, &end, 1);
+}
+
+char *text_cut_cell(char **at, char end)
+{
+        char *cell = *at, *stop = strchr(cell, end);
+
+        if (!stop)
+                return strchr(cell, '\0');
+        *stop = '\0';
+        *at = stop + 1;
+        return cell;
 }
 
 char *text_shell_quote(const char *s)

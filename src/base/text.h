@@ -18,6 +18,12 @@ struct text {
 void text_append(struct text *text, const char *s);
 void text_append_bytes(struct text *text, const void *data, size_t n);
 void text_appendf(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/*
+ * Room for so many bytes more, exactly, behind those that are there; text_grow() takes what was put into it. A page of it
+ * is only used when it is written to.
+ */
+char *text_reserve(struct text *text, size_t n);
+void text_grow(struct text *text, size_t n);
 void text_done(struct text *text);
 /* The string, now owned by the caller, never NULL; text is empty again. */
 char *text_take(struct text *text);
@@ -50,6 +56,13 @@ void text_hex(const void *data, size_t n, char *out);
 
 /* A stranger's words before they meet a terminal: its control characters, also those of ISO 6429's C1 in UTF-8, become '?'. */
 void text_make_printable(char *s);
+
+/*
+ * Rows of text: cells, each followed by its end ('\t' within a row, '\n' behind it). What could be taken for an end becomes '?'.
+ * Cutting takes the next cell off *at, in place; "" when there is none.
+ */
+void text_append_cell(struct text *text, const char *cell, char end);
+char *text_cut_cell(char **at, char end);
 
 /* A single-quoted POSIX shell word: it's -> 'it'\''s'. The caller owns it. */
 char *text_shell_quote(const char *s);

@@ -12,8 +12,8 @@ int cli_call(struct cli *cli, const struct rpc_method *method, json_t *owned_par
 
 /* One of several requests that run at the same time. */
 struct cli_one {
-        json_t *params;    /* owned; {"vm": ...} and more */
-        const char *label; /* borrowed; before each line of progress */
+        json_t *params; /* owned; {"vm": ...} and more */
+        char *label;    /* owned; before each line of progress */
         struct rpc_reply reply;
         struct err err; /* clear: it succeeded */
 };

@@ -5,10 +5,10 @@
 
 #include "api/api_image.h"
 #include "api/api_kernel.h"
-#include "api/api_vm.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "cli/cli_call.h"
+#include "cli/cli_vms.h"
 
 #define ASK_TIMEOUT_MS 1000
 
@@ -18,22 +18,43 @@ static void offer(const char *candidate, const char *typed)
                 (void) printf("%s\n", candidate);
 }
 
-/* Names of the objects that a method lists; nothing when the daemon is down. */
-static void offer_names(struct cli *cli, const struct rpc_method *method, const char *key, const char *typed)
+/* Never starts a daemon; false when it is down. */
+static bool ask(struct cli *cli, const struct rpc_method *method, struct rpc_reply *ret_reply)
 {
-        scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
         struct rpc_request request = { .method = method->name,
                                        .cancel_fd = FD_NONE,
                                        .timeout_ms = ASK_TIMEOUT_MS };
         struct err ignored = { 0 };
+
+        return cli_need_layout(cli, &ignored) == 0 &&
+               rpc_call(cli->layout.daemon_socket, &request, ret_reply, &ignored) == 0;
+}
+
+/* Names of the objects that a method lists. */
+static void offer_names(struct cli *cli, const struct rpc_method *method, const char *key, const char *typed)
+{
+        scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
         const json_t *object;
         size_t i;
 
-        if (cli_need_layout(cli, &ignored) < 0 ||
-            rpc_call(cli->layout.daemon_socket, &request, &reply, &ignored) < 0)
+        if (!ask(cli, method, &reply))
                 return;
         json_array_foreach (json_object_get(reply.result, key), i, object)
                 offer(json_text(object, "name"), typed);
+}
+
+static void offer_vms(struct cli *cli, const char *typed)
+{
+        scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
+        scoped(vms_done) struct vms vms = { 0 };
+        scoped(vms_one_done) struct vms_one vm = { 0 };
+        struct err ignored = { 0 };
+        size_t at = 0;
+
+        if (!ask(cli, &api_vm_rows, &reply) || vms_map(&reply, &vms, &ignored) < 0)
+                return;
+        while (vms_next(&vms, &at, &vm))
+                offer(vm.cells[VM_ROW_NAME], typed);
 }
 
 /* S-075 - S-077: what is pulled comes from the catalog, everything else from what is here. */
@@ -43,7 +64,7 @@ static void offer_values(struct cli *cli, const struct cli_command *command, enu
         bool is_pull = strcmp(command_word(command), "pull") == 0;
 
         if (sense == RPC_VM_REF)
-                offer_names(cli, &api_vm_list, "vms", typed);
+                offer_vms(cli, typed);
         else if (sense == RPC_IMAGE_NAME || sense == RPC_IMAGE_REF)
                 offer_names(cli, is_pull ? &api_image_catalog : &api_image_list, "images", typed);
         else if (sense == RPC_KERNEL_NAME)

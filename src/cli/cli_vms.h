@@ -1,21 +1,52 @@
 /* Commands about several VMs: what is meant by the words given, the same asked for each, what came of it told in order. */
 #pragma once
 
+#include "api/api_vm.h"
 #include "cli/cli_call.h"
 
-/* All VMs, owned by the caller; brief: without what only few ask for (labels, times, paths). */
-int vms_fetch(struct cli *cli, bool brief, json_t **ret_vms, struct err *err);
-/* The VM a reference means: its name, else its id, else the one id that begins with it. NULL with the reason in *err. */
-const json_t *vms_resolve(const json_t *vms, const char *reference, struct err *err);
-/* Whether it runs or is paused: a paused VM has its memory, and goes on at a word. */
-bool vms_is_alive(const json_t *vm);
-/* wanted: "key" or "key=value"; "" fits every VM. */
-bool vms_has_label(const json_t *vm, const char *wanted);
+/* A VM as a table shows it. */
+struct vms_one {
+        char *cells[VM_N_ROW]; /* of bytes */
+        struct text bytes;     /* owned */
+};
+/* VMs: lines of vm.rows. */
+struct vms {
+        char *lines; /* owned: a mapping, for reading */
+        size_t n;    /* bytes */
+};
+void vms_done(struct vms *vms);
+void vms_one_done(struct vms_one *one);
+
+static inline void vms_done_at_scope_end(struct vms *vms)
+{
+        vms_done(vms);
+}
+static inline void vms_one_done_at_scope_end(struct vms_one *one)
+{
+        vms_one_done(one);
+}
+
+/* The caller ends with vms_done(). */
+int vms_fetch(struct cli *cli, struct vms *ret_vms, struct err *err);
+/* The same from an answer of vm.rows, whose descriptor it borrows. */
+int vms_map(const struct rpc_reply *reply, struct vms *ret_vms, struct err *err);
+/*
+ * Steps through them: *at, a place in the lines, is 0 at first; false behind the last. The same one is used for all, so that
+ * what is shown of thousands does not take the memory of thousands. The caller ends with vms_one_done().
+ */
+bool vms_next(const struct vms *vms, size_t *at, struct vms_one *one);
+/* The VM a reference means: its name, else its id, else the one id that begins with it. -ENOENT, -EINVAL. */
+int vms_resolve(const struct vms *vms, const char *reference, struct vms_one *ret_one, struct err *err);
+/* Whether a VM in this state has its memory: it runs, or is paused and goes on at a word. */
+bool vms_is_alive(const char *state);
+/* wanted: "key" or "key=value"; "" fits every VM. labels: its object of strings. */
+bool vms_has_label(const json_t *labels, const char *wanted);
 /* Shows what came of one VM; false: it counts as failed. result is borrowed; whoever keeps it takes a reference. */
 typedef bool vms_show(const char *name, json_t *result, void *userdata);
 /*
- * Calls method, which takes a "vm" and args->params, for each operand: all references against one snapshot of the list, the
- * same VM once, the valid ones done even when others are not; then the exit status is 1. show NULL: the names of those done.
+ * Calls method, which takes a "vm" and args->params, for each operand: one as it is, several against one snapshot of the
+ * list, the same VM once, the valid ones done even when others are not; then the exit status is 1. The answer has the VM's
+ * "name". show NULL: the names of those done.
  */
 int vms_do_each(struct cli *cli, const struct cli_args *args, const struct rpc_method *method, vms_show *show,
                 void *userdata, struct err *err);

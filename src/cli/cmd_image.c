@@ -54,18 +54,6 @@ int cmd_image_promote(struct cli *cli, const struct cli_args *args, struct err *
         return call_and_name(cli, args, &api_image_promote, err);
 }
 
-/* Cuts the next cell off *at; "" when there is none. */
-static char *next_cell(char **at, char end)
-{
-        char *cell = *at, *stop = strchr(cell, end);
-
-        if (!stop)
-                return strchr(cell, '\0');
-        *stop = '\0';
-        *at = stop + 1;
-        return cell;
-}
-
 static void add_size(struct table *table, const char *bytes)
 {
         char size[SIZE_TEXT_MAX] = "";
@@ -83,12 +71,12 @@ static void add_rows(struct table *table, const char *rows)
         char *row = copy;
 
         while (*row) {
-                char *cells = next_cell(&row, API_IMAGE_ROW_END);
+                char *cells = text_cut_cell(&row, API_IMAGE_ROW_END);
 
                 for (unsigned i = 0; i < 3; i++)
-                        table_add(table, next_cell(&cells, API_IMAGE_CELL_END));
+                        table_add(table, text_cut_cell(&cells, API_IMAGE_CELL_END));
                 for (unsigned i = 0; i < 2; i++)
-                        add_size(table, next_cell(&cells, API_IMAGE_CELL_END));
+                        add_size(table, text_cut_cell(&cells, API_IMAGE_CELL_END));
                 table_add(table, cells);
         }
 }

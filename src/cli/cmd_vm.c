@@ -4,6 +4,7 @@
 #include "api/api_vm.h"
 #include "base/json.h"
 #include "base/size.h"
+#include "base/text.h"
 #include "cli/cli_call.h"
 #include "cli/cli_commands.h"
 #include "cli/cli_vms.h"
@@ -11,57 +12,84 @@
 
 #define N_COLUMNS 9 /* of vm list and ps, of which the last is there when something is being done to a VM */
 
-static void add_vm(struct table *table, const json_t *vm)
+static void add_size(struct table *table, const char *number, uint64_t unit)
 {
-        char memory[SIZE_TEXT_MAX], disk[SIZE_TEXT_MAX];
-        scoped_free char *vcpu = xasprintf("%u", (unsigned) json_u64(vm, "vcpu", 0));
-        const json_t *operation = json_object_get(vm, "operation");
-        scoped_free char *doing = json_is_object(operation) ? xasprintf("%s %s", json_text(operation, "kind"),
-                                                                        json_text(operation, "stage"))
-                                                            : NULL;
+        char size[SIZE_TEXT_MAX] = "";
+        uint64_t n;
 
-        size_human(json_u64(vm, "memory_mib", 0) * MIB, memory);
-        size_human(json_u64(vm, "disk_bytes", 0), disk);
-        table_add(table, json_text(vm, "name"));
-        table_add(table, json_text(vm, "state"));
-        table_add(table, json_text(vm, "image"));
-        table_add(table, vcpu);
-        table_add(table, memory);
-        table_add(table, disk);
-        table_add(table, json_text(vm, "address"));
-        table_add(table, json_text(json_object_get(vm, "workspace"), "guest_path"));
+        if (text_parse_u64(number, UINT64_MAX / unit, &n) == 0)
+                size_human(n * unit, size);
+        table_add(table, size);
+}
+
+static void add_vm(struct table *table, const struct vms_one *vm)
+{
+        table_add(table, vm->cells[VM_ROW_NAME]);
+        table_add(table, vm->cells[VM_ROW_STATE]);
+        table_add(table, vm->cells[VM_ROW_IMAGE]);
+        table_add(table, vm->cells[VM_ROW_VCPU]);
+        add_size(table, vm->cells[VM_ROW_MEMORY_MIB], MIB);
+        add_size(table, vm->cells[VM_ROW_DISK_BYTES], 1);
+        table_add(table, vm->cells[VM_ROW_ADDRESS]);
+        table_add(table, vm->cells[VM_ROW_GUEST_PATH]);
         if (table->n_columns == N_COLUMNS)
-                table_add(table, doing);
+                table_add(table, vm->cells[VM_ROW_DOING]);
+}
+
+struct wish {
+        bool only_running;
+        const char *label;
+};
+
+static bool is_wished(const struct wish *wish, const struct vms_one *vm)
+{
+        json_auto_t *labels = *wish->label ? json_loads(vm->cells[VM_ROW_LABELS], 0, NULL) : NULL;
+
+        return (!wish->only_running || vms_is_alive(vm->cells[VM_ROW_STATE])) &&
+               vms_has_label(labels, wish->label);
+}
+
+static int list_as_json(struct cli *cli, const struct wish *wish, struct err *err)
+{
+        scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
+        json_auto_t *shown = json_array();
+        json_t *vm;
+        size_t i;
+        int r = cli_call(cli, &api_vm_list, NULL, &reply, err);
+
+        if (r < 0)
+                return r;
+        json_array_foreach (json_object_get(reply.result, "vms"), i, vm)
+                if ((!wish->only_running || vms_is_alive(json_text(vm, "state"))) &&
+                    vms_has_label(json_object_get(vm, "labels"), wish->label))
+                        (void) json_array_append(shown, vm);
+        print_json(shown);
+        return 0;
 }
 
 static int list_vms(struct cli *cli, const struct cli_args *args, bool only_running, struct err *err)
 {
         static const char *const heads[N_COLUMNS] = { "NAME", "STATE",   "IMAGE",     "VCPU", "MEMORY",
                                                       "DISK", "ADDRESS", "WORKSPACE", "DOING" };
+        const struct wish wish = { only_running, json_text(args->options, "label") };
         scoped(table_done) struct table table = { .n_columns = N_COLUMNS - 1 };
-        json_auto_t *all = NULL, *shown = json_array();
-        const json_t *vm;
-        size_t i;
-        int r = vms_fetch(cli, !json_flag(args->options, "json") && !*json_text(args->options, "label"), &all,
-                          err);
+        scoped(vms_done) struct vms all = { 0 };
+        scoped(vms_one_done) struct vms_one vm = { 0 };
+        int r;
 
+        if (json_flag(args->options, "json"))
+                return list_as_json(cli, &wish, err);
+        r = vms_fetch(cli, &all, err);
         if (r < 0)
                 return r;
-        json_array_foreach (all, i, vm)
-                if ((!only_running || vms_is_alive(vm)) &&
-                    vms_has_label(vm, json_text(args->options, "label")))
-                        (void) json_array_append(shown, json_array_get(all, i));
-        if (json_flag(args->options, "json")) {
-                print_json(shown);
-                return 0;
-        }
-        json_array_foreach (shown, i, vm)
-                if (json_is_object(json_object_get(vm, "operation")))
+        for (size_t at = 0; vms_next(&all, &at, &vm);)
+                if (*vm.cells[VM_ROW_DOING] && is_wished(&wish, &vm))
                         table.n_columns = N_COLUMNS;
-        for (i = 0; i < table.n_columns; i++)
+        for (size_t i = 0; i < table.n_columns; i++)
                 table_add(&table, heads[i]);
-        json_array_foreach (shown, i, vm)
-                add_vm(&table, vm);
+        for (size_t at = 0; vms_next(&all, &at, &vm);)
+                if (is_wished(&wish, &vm))
+                        add_vm(&table, &vm);
         table_print(&table, stdout);
         return 0;
 }

@@ -4,38 +4,60 @@
 #include <unistd.h>
 
 #include "api/api_vm.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/size.h"
+#include "base/text.h"
 #include "cli/cli_commands.h"
 #include "cli/cli_vms.h"
 #include "cli/render_table.h"
 
+#define NS_PER_S UINT64_C(1000000000)
+
 /* Created, stopped and error (spec 3.4); one that something is being done to is not idle, whatever its state says. */
-static bool is_prunable(const json_t *vm)
+static bool is_prunable(const struct vms_one *vm)
 {
-        return !vms_is_alive(vm) && !json_is_object(json_object_get(vm, "operation"));
+        return !vms_is_alive(vm->cells[VM_ROW_STATE]) && *vm->cells[VM_ROW_DOING] == '\0';
 }
 
-static void show(const json_t *vms)
+static void show_one(struct table *table, const struct vms_one *vm)
+{
+        char disk[SIZE_TEXT_MAX] = "", created[CLOCK_TEXT_MAX] = "";
+        uint64_t bytes, seconds;
+
+        if (text_parse_u64(vm->cells[VM_ROW_DISK_BYTES], UINT64_MAX, &bytes) == 0)
+                size_human(bytes, disk);
+        if (text_parse_u64(vm->cells[VM_ROW_CREATED], UINT64_MAX / NS_PER_S, &seconds) == 0)
+                clock_format(seconds * NS_PER_S, created);
+        table_add(table, vm->cells[VM_ROW_NAME]);
+        table_add(table, vm->cells[VM_ROW_STATE]);
+        table_add(table, vm->cells[VM_ROW_IMAGE]);
+        table_add(table, disk);
+        table_add(table, created);
+        table_add(table, vm->cells[VM_ROW_GUEST_PATH]);
+}
+
+static size_t count_idle(const struct vms *all)
+{
+        scoped(vms_one_done) struct vms_one vm = { 0 };
+        size_t n = 0;
+
+        for (size_t at = 0; vms_next(all, &at, &vm);)
+                n += is_prunable(&vm);
+        return n;
+}
+
+static void show(const struct vms *all)
 {
         static const char *const heads[] = { "NAME", "STATE", "IMAGE", "DISK", "CREATED", "WORKSPACE" };
         scoped(table_done) struct table table = { .n_columns = sizeof(heads) / sizeof(heads[0]) };
-        const json_t *vm;
-        size_t i;
+        scoped(vms_one_done) struct vms_one vm = { 0 };
 
-        for (i = 0; i < table.n_columns; i++)
+        for (size_t i = 0; i < table.n_columns; i++)
                 table_add(&table, heads[i]);
-        json_array_foreach (vms, i, vm) {
-                char disk[SIZE_TEXT_MAX];
-
-                size_human(json_u64(vm, "disk_bytes", 0), disk);
-                table_add(&table, json_text(vm, "name"));
-                table_add(&table, json_text(vm, "state"));
-                table_add(&table, json_text(vm, "image"));
-                table_add(&table, disk);
-                table_add(&table, json_text(vm, "created_at"));
-                table_add(&table, json_text(json_object_get(vm, "workspace"), "guest_path"));
-        }
+        for (size_t at = 0; vms_next(all, &at, &vm);)
+                if (is_prunable(&vm))
+                        show_one(&table, &vm);
         table_print(&table, stdout);
 }
 
@@ -58,74 +80,56 @@ static int ask(size_t n, struct err *err)
         return strcasecmp(answer, "y") == 0 || strcasecmp(answer, "yes") == 0;
 }
 
-static int delete_all(struct cli *cli, const json_t *vms, struct err *err)
+/* The question may have stood there for long: what runs by now is spared, and what has come since was not shown. */
+static int delete_idle(struct cli *cli, const struct vms *shown, const struct vms *now, struct err *err)
 {
-        size_t n = json_array_size(vms), n_failed, i;
-        scoped_free struct cli_one *ones = xcalloc(n, sizeof(*ones));
-        const json_t *vm;
+        size_t n = 0, n_failed;
+        scoped_free struct cli_one *ones = xcalloc(count_idle(shown), sizeof(*ones));
+        scoped(vms_one_done) struct vms_one vm = { 0 }, again = { 0 };
+        struct err gone = { 0 };
         int r;
 
-        json_array_foreach (vms, i, vm) {
-                ones[i].params = vm_params(json_text(vm, "id"));
-                ones[i].label = json_text(vm, "name");
-        }
+        for (size_t at = 0; vms_next(shown, &at, &vm);)
+                if (is_prunable(&vm) && vms_resolve(now, vm.cells[VM_ROW_ID], &again, &gone) == 0 &&
+                    is_prunable(&again)) {
+                        ones[n].params = vm_params(vm.cells[VM_ROW_ID]);
+                        ones[n++].label = xstrdup(vm.cells[VM_ROW_NAME]);
+                }
         r = cli_call_many(cli, &api_vm_delete, ones, n, err);
         n_failed = vms_report(ones, n, NULL, NULL);
         return r < 0 ? r : n_failed > 0;
 }
 
-static int fetch_idle(struct cli *cli, json_t **ret_idle, struct err *err)
+/* 1: go on, with what is there by then in *ret_now; 0: no. */
+static int confirm(struct cli *cli, const struct vms *all, struct vms *ret_now, struct err *err)
 {
-        json_auto_t *all = NULL;
-        json_t *vm;
-        size_t i;
-        int r = vms_fetch(cli, false, &all, err);
+        int r;
 
-        if (r < 0)
+        show(all);
+        r = ask(count_idle(all), err);
+        if (r == 0)
+                (void) fputs("nothing was deleted\n", stderr);
+        if (r <= 0)
                 return r;
-        *ret_idle = json_array();
-        json_array_foreach (all, i, vm)
-                if (is_prunable(vm))
-                        (void) json_array_append(*ret_idle, vm);
-        return 0;
-}
-
-/* The question may have stood there for long: what runs by now is spared, and what has come since was not shown. */
-static int drop_busy(struct cli *cli, json_t *shown, struct err *err)
-{
-        json_auto_t *idle = NULL;
-        int r = fetch_idle(cli, &idle, err);
-
-        for (size_t i = r == 0 ? json_array_size(shown) : 0; i-- > 0;) {
-                struct err busy = { 0 };
-
-                if (!vms_resolve(idle, json_text(json_array_get(shown, i), "id"), &busy))
-                        (void) json_array_remove(shown, i);
-        }
-        return r;
+        r = vms_fetch(cli, ret_now, err);
+        return r < 0 ? r : 1;
 }
 
 int cmd_vm_prune(struct cli *cli, const struct cli_args *args, struct err *err)
 {
-        json_auto_t *idle = NULL;
-        int r = fetch_idle(cli, &idle, err);
+        scoped(vms_done) struct vms all = { 0 }, now = { 0 };
+        int r = vms_fetch(cli, &all, err);
 
         if (r < 0)
                 return r;
-        if (json_array_size(idle) == 0) {
+        if (count_idle(&all) == 0) {
                 (void) fputs("no stopped vms\n", stderr);
                 return 0;
         }
-        if (!json_flag(args->options, "force")) {
-                show(idle);
-                r = ask(json_array_size(idle), err);
-                if (r < 0)
-                        return r;
-                if (r == 0) {
-                        (void) fputs("nothing was deleted\n", stderr);
-                        return 1;
-                }
-                r = drop_busy(cli, idle, err);
-        }
-        return r < 0 ? r : delete_all(cli, idle, err);
+        if (json_flag(args->options, "force"))
+                return delete_idle(cli, &all, &all, err);
+        r = confirm(cli, &all, &now, err);
+        if (r <= 0)
+                return r < 0 ? r : 1;
+        return delete_idle(cli, &all, &now, err);
 }

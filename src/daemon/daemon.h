@@ -74,6 +74,7 @@ DAEMON_HANDLER(daemon_vm_kill);
 DAEMON_HANDLER(daemon_vm_set);
 DAEMON_HANDLER(daemon_vm_delete);
 DAEMON_HANDLER(daemon_vm_list);
+DAEMON_HANDLER(daemon_vm_rows);
 DAEMON_HANDLER(daemon_vm_show);
 DAEMON_HANDLER(daemon_vm_connect);
 DAEMON_HANDLER(daemon_vm_logs);

@@ -1,5 +1,7 @@
 #include "daemon/daemon_objects.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -9,6 +11,8 @@
 #include "daemon/daemon_operation.h"
 #include "daemon/daemon_watch.h"
 #include "network/network_plan.h"
+
+#define NS_PER_S UINT64_C(1000000000)
 
 static json_t *workspace_object(const struct store_vm *vm)
 {
@@ -34,7 +38,7 @@ static json_t *words_of(const char *text)
         return words;
 }
 
-json_t *daemon_vm_operation(const struct daemon *daemon, const struct store_vm *vm)
+static json_t *operation_object(const struct daemon *daemon, const struct store_vm *vm)
 {
         const struct daemon_operation *o = daemon_operation_of_vm(daemon, vm->id);
 
@@ -74,20 +78,49 @@ json_t *daemon_vm_object(const struct daemon *daemon, const struct store_vm *vm)
         (void) json_object_set_new(object, "tap", json_string(vm->tap[0] != '\0' ? vm->tap : own_tap));
         (void) json_object_set_new(object, "labels", daemon_labels_parse(vm->labels));
         (void) json_object_set_new(object, "pending", words_of(vm->pending));
-        (void) json_object_set_new(object, "operation", daemon_vm_operation(daemon, vm));
+        (void) json_object_set_new(object, "operation", operation_object(daemon, vm));
         if (vm->state == VM_RUNNING)
                 (void) json_object_set_new(object, "vmm_pid", json_integer(daemon_guard_pid(daemon, vm->id)));
         return object;
 }
 
-json_t *daemon_vm_brief(const struct daemon *daemon, const struct store_vm *vm)
+static void add_number(struct text *row, uint64_t number)
 {
-        json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:s}", "id", vm->id, "name", vm->name,
-                                   "state", daemon_vm_state(daemon, vm), "image", vm->image, "vcpu",
-                                   (int) vm->vcpu, "memory_mib", (json_int_t) vm->memory_mib, "disk_bytes",
-                                   (json_int_t) vm->disk_bytes, "address", vm->address);
+        char digits[24];
+        int n = snprintf(digits, sizeof(digits), "%" PRIu64 "\t", number);
 
-        if (vm->workspace[0] != '\0')
-                (void) json_object_set_new(object, "workspace", workspace_object(vm));
-        return object;
+        text_append_bytes(row, digits, (size_t) n);
+}
+
+static void add_guest_path(struct text *row, const struct store_vm *vm)
+{
+        json_auto_t *workspace = vm->workspace[0] != '\0' ? workspace_object(vm) : NULL;
+
+        text_append_cell(row, json_text(workspace, "guest_path"), '\t');
+}
+
+static void add_doing(struct text *row, const struct daemon *daemon, const struct store_vm *vm)
+{
+        const struct daemon_operation *o = daemon_operation_of_vm(daemon, vm->id);
+        scoped_free char *doing = o ? xasprintf("%s %s", o->kind, o->stage) : NULL;
+
+        text_append_cell(row, doing ? doing : "", '\t');
+}
+
+/* In the order of enum vm_row. */
+void daemon_vm_row(const struct daemon *daemon, const struct store_vm *vm, struct text *row)
+{
+        text_append_cell(row, vm->id, '\t');
+        text_append_cell(row, vm->name, '\t');
+        text_append_cell(row, daemon_vm_state(daemon, vm), '\t');
+        text_append_cell(row, vm->image, '\t');
+        add_number(row, vm->vcpu);
+        add_number(row, vm->memory_mib);
+        add_number(row, vm->disk_bytes);
+        text_append_cell(row, vm->address, '\t');
+        add_guest_path(row, vm);
+        add_doing(row, daemon, vm);
+        add_number(row, vm->created_ns / NS_PER_S);
+        text_append_cell(row, vm->labels, '\t');
+        text_append_bytes(row, "\n", 1);
 }

@@ -10,9 +10,7 @@
 /* "paused" for a running VM that stands still, else the name of its state. */
 const char *daemon_vm_state(const struct daemon *daemon, const struct store_vm *vm);
 json_t *daemon_vm_object(const struct daemon *daemon, const struct store_vm *vm);
-/* What a table shows of it, for lists of thousands: id, name, state, image, vcpu, memory_mib, disk_bytes, address, workspace. */
-json_t *daemon_vm_brief(const struct daemon *daemon, const struct store_vm *vm);
+/* Appends what a table shows of it, as vm.rows has it. */
+void daemon_vm_row(const struct daemon *daemon, const struct store_vm *vm, struct text *row);
 json_t *daemon_image_object(const struct image *image);
 json_t *daemon_kernel_object(const struct kernel *kernel);
-/* What is being done to a VM: {"id","kind","stage"}, or null. The caller owns it. */
-json_t *daemon_vm_operation(const struct daemon *daemon, const struct store_vm *vm);

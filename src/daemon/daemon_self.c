@@ -94,6 +94,7 @@ const struct rpc_binding daemon_bindings[] = {
         { &api_vm_set,                 daemon_vm_set             },
         { &api_vm_delete,              daemon_vm_delete          },
         { &api_vm_list,                daemon_vm_list            },
+        { &api_vm_rows,                daemon_vm_rows            },
         { &api_vm_show,                daemon_vm_show            },
         { &api_vm_connect,             daemon_vm_connect         },
         { &api_vm_logs,                daemon_vm_logs            },

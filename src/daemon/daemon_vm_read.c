@@ -1,8 +1,9 @@
-/* vm.list, show, connect, logs, workspace.record: answered in the loop, from the store and the VM's folders. */
+/* vm.list, rows, show, connect, logs, workspace.record: answered in the loop, from the store and the VM's folders. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,25 +19,58 @@
 
 DAEMON_HANDLER(daemon_vm_list)
 {
-        const struct vm_list_params *p = params;
         struct daemon *daemon = daemon_of(call);
         json_t *array = json_array();
         struct store_vm *vms = NULL;
         unsigned n = 0;
         int r = store_vm_list(daemon->store, &vms, &n, err);
 
+        (void) params;
         for (unsigned i = 0; i < n; i++) {
-                json_t *object =
-                        p->brief ? daemon_vm_brief(daemon, &vms[i]) : daemon_vm_object(daemon, &vms[i]);
-
-                if (p->brief)
-                        (void) json_object_set_new(object, "operation", daemon_vm_operation(daemon, &vms[i]));
-                (void) json_array_append_new(array, object);
+                (void) json_array_append_new(array, daemon_vm_object(daemon, &vms[i]));
                 store_vm_done(&vms[i]);
         }
         free(vms);
         *ret_result = json_pack("{s:o}", "vms", array);
         return r;
+}
+
+struct rows {
+        const struct daemon *daemon; /* borrowed */
+        struct text lines;           /* owned */
+};
+
+static void add_row(void *userdata, const struct store_vm *vm)
+{
+        struct rows *rows = userdata;
+
+        daemon_vm_row(rows->daemon, vm, &rows->lines);
+}
+
+/* The text in a file of no folder; the descriptor, or -code. */
+static int put_in_memory(const struct text *text, struct err *err)
+{
+        scoped_close int fd = memfd_create("banger-rows", MFD_CLOEXEC);
+        int r = fd < 0 ? -errno : fd_write_full(fd, text->s, text->n);
+
+        return r < 0 ? err_set(err, -r, "vm.rows", "hand over the list: %s", strerror(-r)) : take_fd(&fd);
+}
+
+DAEMON_HANDLER(daemon_vm_rows)
+{
+        struct daemon *daemon = daemon_of(call);
+        struct rows rows = { .daemon = daemon };
+        int r = store_vm_each(daemon->store, add_row, &rows, err);
+
+        (void) params;
+        (void) ret_result;
+        if (r == 0)
+                r = put_in_memory(&rows.lines, err);
+        text_done(&rows.lines);
+        if (r < 0)
+                return r;
+        call->reply_fds[call->n_reply_fds++] = r;
+        return 0;
 }
 
 DAEMON_HANDLER(daemon_vm_show)

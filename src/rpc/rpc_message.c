@@ -82,11 +82,12 @@ static uint32_t max_of(const struct rpc_reader *reader)
 /* 1: more bytes came; 0: none are there now. */
 static int read_part(struct rpc_reader *reader, int sock, struct err *err)
 {
-        char buffer[16384];
         bool in_length = reader->n_length < sizeof(reader->length);
         size_t missing =
                 in_length ? sizeof(reader->length) - reader->n_length : body_length(reader) - reader->body.n;
-        ssize_t got = receive_some(reader, sock, buffer, missing < sizeof(buffer) ? missing : sizeof(buffer));
+        void *place = in_length ? (void *) (reader->length + reader->n_length)
+                                : text_reserve(&reader->body, missing);
+        ssize_t got = receive_some(reader, sock, place, missing);
 
         if (got == -EAGAIN)
                 return 0;
@@ -98,14 +99,13 @@ static int read_part(struct rpc_reader *reader, int sock, struct err *err)
         if (got < 0)
                 return err_set(err, (int) -got, "rpc.receive", "receive: %s", strerror((int) -got));
         if (in_length) {
-                memcpy(reader->length + reader->n_length, buffer, (size_t) got);
                 reader->n_length += (size_t) got;
                 if (reader->n_length == sizeof(reader->length) &&
                     (body_length(reader) == 0 || body_length(reader) > max_of(reader)))
                         return err_set(err, EINVAL, "rpc.receive", "a message of %u bytes (at most %u)",
                                        body_length(reader), max_of(reader));
         } else {
-                text_append_bytes(&reader->body, buffer, (size_t) got);
+                text_grow(&reader->body, (size_t) got);
         }
         return 1;
 }

@@ -81,4 +81,7 @@ int store_vm_find(struct store *store, const char *reference, struct store_vm *r
 int store_vm_has_name(struct store *store, const char *name, struct err *err);
 /* Ordered by created_ns. Release each, then free the array. */
 int store_vm_list(struct store *store, struct store_vm **ret_vms, unsigned *ret_n, struct err *err);
+/* The same without copies: shows each VM, which lasts until visit returns. visit does not ask the store. */
+typedef void store_vm_visit(void *userdata, const struct store_vm *vm);
+int store_vm_each(struct store *store, store_vm_visit *visit, void *userdata, struct err *err);
 int store_vm_addresses(struct store *store, char ***ret_addresses, unsigned *ret_n, struct err *err);

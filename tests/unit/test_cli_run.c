@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -78,6 +79,17 @@ static int agent_connection(void)
         return pair[0];
 }
 
+static int rows_of_a_vm(void)
+{
+        static const char row[] =
+                "0a1b2c\tweb\trunning\tdebian\t2\t1024\t8589934592\t\t\t\t1764412345\t{}\t\n";
+        int fd = memfd_create("rows", MFD_CLOEXEC);
+
+        if (fd < 0 || fd_write_full(fd, row, sizeof(row) - 1) < 0)
+                _exit(1);
+        return fd;
+}
+
 static void serve_one(int sock)
 {
         int fds[FD_PASS_MAX], connection = FD_NONE;
@@ -93,6 +105,8 @@ static void serve_one(int sock)
         (void) fprintf(log, "%s\n", method);
         (void) fclose(log);
         answer = answer_for(method, json_object_get(request, "params"));
+        if (strcmp(method, "vm.rows") == 0)
+                connection = rows_of_a_vm();
         if (strcmp(method, "vm.connect") == 0)
                 connection = agent_connection();
         (void) rpc_send(sock, answer, &connection, connection >= 0, &err);

@@ -110,6 +110,7 @@ static void every_method_is_sound_and_the_set_is_the_documented_one(void **state
                 "vm.set",
                 "vm.delete",
                 "vm.list",
+                "vm.rows",
                 "vm.show",
                 "vm.connect",
                 "vm.logs",

@@ -237,8 +237,26 @@ static void references_are_name_then_id_then_prefix(void **state)
         store_close(store);
 }
 
+struct walk {
+        const struct store_vm *vms;
+        unsigned n;
+};
+
+static void same_as_in_list(void *userdata, const struct store_vm *vm)
+{
+        struct walk *walk = userdata;
+        const struct store_vm *other = &walk->vms[walk->n++];
+
+        assert_string_equal(vm->id, other->id);
+        assert_string_equal(vm->name, other->name);
+        assert_string_equal(vm->address, other->address);
+        assert_string_equal(vm->labels, other->labels);
+        assert_true(vm->created_ns == other->created_ns && vm->state == other->state);
+}
+
 static void a_thousand_rows_are_listed_in_order(void **state)
 {
+        struct walk walk = { 0 };
         struct fixture *f = *state;
         struct store *store = open_store(f);
         struct store_vm *vms = NULL;
@@ -255,6 +273,9 @@ static void a_thousand_rows_are_listed_in_order(void **state)
         assert_int_equal(n, N_MANY);
         assert_string_equal(vms[0].name, "vm-1000");
         assert_string_equal(vms[N_MANY - 1].name, "vm-1");
+        walk.vms = vms;
+        assert_int_equal(store_vm_each(store, same_as_in_list, &walk, &f->err), 0);
+        assert_int_equal(walk.n, N_MANY);
         for (unsigned i = 0; i < n; i++)
                 store_vm_done(&vms[i]);
         free(vms);

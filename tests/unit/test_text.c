@@ -49,11 +49,29 @@ static void a_row_of_numbers_is_taken_one_by_one(void **state)
         assert_int_equal(text_take_u64(&at, 34, &value), -EINVAL);
 }
 
+static void a_row_is_cut_into_the_cells_it_was_made_of(void **state)
+{
+        scoped_text struct text row = { 0 };
+        char *at;
+
+        (void) state;
+        text_append_cell(&row, "a", '\t');
+        text_append_cell(&row, "", '\t');
+        text_append_cell(&row, "b\tc\nd", '\n');
+        assert_string_equal(row.s, "a\t\tb?c?d\n");
+        at = row.s;
+        assert_string_equal(text_cut_cell(&at, '\t'), "a");
+        assert_string_equal(text_cut_cell(&at, '\t'), "");
+        assert_string_equal(text_cut_cell(&at, '\n'), "b?c?d");
+        assert_string_equal(text_cut_cell(&at, '\t'), ""); /* none is left */
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_number_is_digits_alone),
                 cmocka_unit_test(a_row_of_numbers_is_taken_one_by_one),
+                cmocka_unit_test(a_row_is_cut_into_the_cells_it_was_made_of),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
