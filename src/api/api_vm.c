@@ -4,7 +4,6 @@
 
 #define MEMORY_MIN_MIB 64
 #define MEMORY_MAX_MIB (UINT64_C(1) << 20)
-#define LIMIT_MAX      (UINT64_C(1) << 40)
 #define VCPU_MAX       32 /* Firecracker's limit: src/cpu_config, MAX_SUPPORTED_VCPUS */
 
 static const struct rpc_field create_params[] = {
@@ -23,12 +22,12 @@ static const struct rpc_field create_params[] = {
         RPC_FIELD(struct vm_create_params, nat, "let the vm reach the network outside"),
         RPC_FIELD(struct vm_create_params, peers, "let the vm talk to others that have --peers, too"),
         RPC_FIELD(struct vm_create_params, disk_iops, "operations a second of each disk (default: unlimited)",
-                  .min = 1, .max = LIMIT_MAX),
+                  .min = 1, .max = VM_LIMIT_MAX),
         RPC_FIELD(struct vm_create_params, disk_bandwidth, "bytes a second of each disk, as 20M",
-                  .sense = RPC_BYTES, .min = 64 * KIB, .max = LIMIT_MAX),
+                  .sense = RPC_BYTES, .min = VM_BANDWIDTH_MIN, .max = VM_LIMIT_MAX),
         RPC_FIELD(struct vm_create_params, net_bandwidth,
                   "bytes a second of the network in each direction, as 5M", .sense = RPC_BYTES,
-                  .min = 64 * KIB, .max = LIMIT_MAX),
+                  .min = VM_BANDWIDTH_MIN, .max = VM_LIMIT_MAX),
         RPC_FIELD(struct vm_create_params, no_start, "make it, but leave it stopped"),
         RPC_FIELD(struct vm_create_params, force, "make it though the host has not the memory or the disk"),
         RPC_FIELD(struct vm_create_params, label, "labels, as team=infra,tier=test"),
@@ -45,6 +44,10 @@ static const struct rpc_field set_params[] = {
         RPC_FIELD(struct vm_set_params, disk_size, "size of the work disk (/root), as 16G; it only grows",
                   .sense = RPC_BYTES, .min = 16 * MIB, .max = UINT64_C(16) << 40),
         RPC_FIELD(struct vm_set_params, nat, "on or off: whether the vm reaches the network outside"),
+        RPC_FIELD(struct vm_set_params, disk_iops, "operations a second of each disk, or off"),
+        RPC_FIELD(struct vm_set_params, disk_bandwidth, "bytes a second of each disk, as 20M, or off"),
+        RPC_FIELD(struct vm_set_params, net_bandwidth,
+                  "bytes a second of the network in each direction, as 5M, or off"),
         RPC_FIELD(struct vm_set_params, label, "labels to set, as team=infra,tier=test; tier= removes one"),
         RPC_END,
 };

@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include "base/size.h"
 #include "rpc/rpc_table.h"
 
 struct vm_create_params {
@@ -46,6 +47,9 @@ enum vm_row {
         VM_N_ROW
 };
 
+#define VM_LIMIT_MAX     (UINT64_C(1) << 40) /* of operations and bytes a second */
+#define VM_BANDWIDTH_MIN (64 * KIB)
+
 /* What is absent stays as it is. */
 struct vm_set_params {
         const char *vm;
@@ -53,7 +57,8 @@ struct vm_set_params {
         uint32_t vcpu;
         uint64_t memory;
         uint64_t disk_size;
-        const char *nat;   /* "on", "off" */
+        const char *nat;                                        /* "on", "off" */
+        const char *disk_iops, *disk_bandwidth, *net_bandwidth; /* a number or a size, or "off" */
         const char *label; /* "k=v" sets, "k=" removes; commas between them */
 };
 

@@ -222,13 +222,14 @@ const struct cli_command cli_commands[] = {
          .takes_many = true,
          .run = cmd_vm_delete },
         { .words = "vm set",
-         .doc = "Change a vm: size, network, name, labels",
-         .details = "NAT, name and labels change at once. A running vm gets processors, memory, disk size "
-                     "and host name "
-                     "at its\nnext start, and is told so. A work disk only grows; its guest grows the file "
-                     "system in it.", .examples = "banger vm set web --memory 4GiB --vcpu 4\n"
+         .doc = "Change a vm: size, network, limits, name, labels",
+         .details = "NAT, limits, name and labels change at once; 'off' lifts a limit. A running vm gets "
+                     "processors, memory,\ndisk size and host name at its next start, and is told so; so "
+                     "does one on QEMU a first limit of its network.\nA work disk only grows; its guest "
+                     "grows the file system in it.", .examples = "banger vm set web --memory 4GiB --vcpu 4\n"
                       "banger vm set web --disk-size 32GiB && banger vm restart web\n"
                       "banger vm set web --nat off\n"
+                      "banger vm set web --disk-bandwidth 20M --net-bandwidth off\n"
                       "banger vm set web --name api --label team=infra,tier=", .method = &api_vm_set,
          .operands = { "vm" },
          .n_required = 1,

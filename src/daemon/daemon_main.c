@@ -41,7 +41,7 @@ static const struct rpc_binding job_bindings[] = {
         {&job_vm_create,    job_vm_create_run  },
         { &job_vm_start,    job_vm_start_run   },
         { &job_vm_stop,     job_vm_stop_run    },
-        { &job_vm_nat,      job_vm_nat_run     },
+        { &job_vm_adjust,   job_vm_adjust_run  },
         { &job_vm_clean,    job_vm_clean_run   },
         { &job_vm_pause,    job_vm_pause_run   },
         { &job_vm_resume,   job_vm_resume_run  },

@@ -22,12 +22,6 @@ int daemon_vm_need_awake(const struct daemon *daemon, const struct store_vm *vm,
                          struct err *err);
 /* vm.clean without a client; remove: the VM's folder and row go too (S-184). */
 void daemon_vm_clean_stale(struct daemon *daemon, const struct store_vm *vm, bool remove);
-/*
- * Makes vm->nat hold for a running VM, as a job of the operation; then goes on. The caller has changed vm->nat and
- * records it; a VM that does not run needs no more than the record.
- */
-void daemon_vm_nat(struct daemon_operation *operation, const struct store_vm *vm,
-                   daemon_operation_then *then);
 /* The names of a VM's job queue and folder; owned by the caller. */
 char *daemon_vm_key(const char *vm_id);
 

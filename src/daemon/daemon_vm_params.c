@@ -79,13 +79,6 @@ json_t *daemon_vm_job_params(const struct daemon *daemon, const struct store_vm 
         return params;
 }
 
-void daemon_vm_nat(struct daemon_operation *operation, const struct store_vm *vm, daemon_operation_then *then)
-{
-        scoped_free char *key = daemon_vm_key(vm->id);
-
-        daemon_operation_job(operation, key, "job.vm.nat", daemon_vm_job_params(operation->daemon, vm), then);
-}
-
 /* The record first: whoever comes after a crash finds the tap by it. */
 static int record_tap(struct daemon *daemon, struct store_vm *vm, const char *name, struct err *err)
 {

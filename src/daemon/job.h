@@ -6,8 +6,9 @@
 
 struct job_vm_params {
         struct vm_spec spec;
-        bool start;  /* job.vm.create: start it too */
-        bool remove; /* job.vm.clean: the folder too */
+        bool start;                 /* job.vm.create: start it too */
+        bool remove;                /* job.vm.clean: the folder too */
+        bool with_nat, with_limits; /* job.vm.adjust: which of them */
 };
 
 struct job_image_params {
@@ -68,7 +69,7 @@ struct job_doctor_params {
         const char *qemu_vmm_path;
 };
 
-extern const struct rpc_method job_vm_create, job_vm_start, job_vm_stop, job_vm_nat, job_vm_clean;
+extern const struct rpc_method job_vm_create, job_vm_start, job_vm_stop, job_vm_adjust, job_vm_clean;
 extern const struct rpc_method job_vm_pause, job_vm_resume;
 extern const struct rpc_method job_usage, job_cache_prune;
 extern const struct rpc_method job_image_register, job_image_promote;
@@ -79,7 +80,7 @@ extern const struct rpc_method job_image_pull, job_kernel_pull, job_kernel_impor
 int job_vm_create_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_vm_start_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_vm_stop_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
-int job_vm_nat_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
+int job_vm_adjust_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_vm_pause_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_vm_resume_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);
 int job_vm_clean_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err);

@@ -6,6 +6,7 @@
 #include "vm/vm_clean.h"
 #include "vm/vm_grow.h"
 #include "vm/vm_ledger.h"
+#include "vm/vm_limit.h"
 #include "vm/vm_network.h"
 #include "vm/vm_pause.h"
 #include "vm/vm_start.h"
@@ -49,6 +50,8 @@ static const struct rpc_field vm_params[] = {
         SPEC(boot_timeout_ms),
         RPC_FIELD(struct job_vm_params, start, "start it too"),
         RPC_FIELD(struct job_vm_params, remove, "remove its folder too"),
+        RPC_FIELD(struct job_vm_params, with_nat, "adjust its NAT"),
+        RPC_FIELD(struct job_vm_params, with_limits, "adjust its limits"),
         RPC_END,
 };
 
@@ -61,7 +64,8 @@ static const struct rpc_field vm_params[] = {
 const struct rpc_method job_vm_create = VM_JOB("job.vm.create", "Make a VM's disks and perhaps start it.");
 const struct rpc_method job_vm_start = VM_JOB("job.vm.start", "Start a VM.");
 const struct rpc_method job_vm_stop = VM_JOB("job.vm.stop", "Stop a VM.");
-const struct rpc_method job_vm_nat = VM_JOB("job.vm.nat", "Let a running VM out, or not.");
+const struct rpc_method job_vm_adjust =
+        VM_JOB("job.vm.adjust", "Make a running VM's NAT and limits those of its record.");
 const struct rpc_method job_vm_pause = VM_JOB("job.vm.pause", "Let a VM stand still.");
 const struct rpc_method job_vm_resume = VM_JOB("job.vm.resume", "Let a paused VM go on.");
 const struct rpc_method job_vm_clean = VM_JOB("job.vm.clean", "End a VM and undo what its ledger names.");
@@ -192,14 +196,21 @@ int job_vm_stop_run(struct rpc_call *call, const void *params, json_t **ret_resu
         return lock < 0 ? lock : vm_stop(&p->spec, &watch, err);
 }
 
-int job_vm_nat_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)
+int job_vm_adjust_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)
 {
         const struct job_vm_params *p = params;
         scoped_close int lock = vm_lock(p->spec.folder, err);
+        bool net_waits = false;
+        int r = lock < 0 ? lock : 0;
 
         (void) call;
-        (void) ret_result;
-        return lock < 0 ? lock : vm_set_nat(&p->spec, err);
+        if (r == 0 && p->with_nat)
+                r = vm_set_nat(&p->spec, err);
+        if (r == 0 && p->with_limits)
+                r = vm_set_limits(&p->spec, &net_waits, err);
+        if (r == 0)
+                *ret_result = json_pack("{s:b}", "net_waits", (int) net_waits);
+        return r;
 }
 
 int job_vm_pause_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)

@@ -61,4 +61,6 @@ char *vm_path_gone(const char *folder);
 char *vm_path_ledger(const char *folder); /* handles.json (S-029) */
 char *vm_path_api(const char *runtime);
 char *vm_path_vsock(const char *runtime);
+#define VM_ROOT_DRIVE    "rootfs" /* names of the disks in its VMM */
+#define VM_WORK_DRIVE    "work"
 #define VM_CGROUP_PREFIX "vm-" /* and the id: name of a VM's cgroup */

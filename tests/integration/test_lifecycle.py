@@ -320,19 +320,22 @@ def test_half_made_kernels_are_swept_by_the_next_daemon(instance):
 def test_set_does_now_what_it_can_and_tells_what_waits(instance, guest):
     before = instance.show(guest)
     done = instance.banger("vm", "set", guest, "--vcpu", "2", "--memory", "320MiB", "--disk-size", "96MiB", "--nat", "on",
-                           "--label", "team=infra,tier=test", "--name", guest + "-x")
+                           "--disk-iops", "9000", "--net-bandwidth", "9M", "--label", "team=infra,tier=test", "--name", guest + "-x")
     name = done.stdout.strip()
     try:
         assert name == guest + "-x" and "next start" in done.stderr
         shown = instance.show(name)
         assert shown["boot_id"] == before["boot_id"] and shown["nat"] is True
-        assert sorted(shown["pending"]) == ["disk_size", "hostname", "memory", "vcpu"]
+        # QEMU limits a network from its start on or not at all; disks at any time
+        assert sorted(shown["pending"]) == ["disk_size", "hostname", "memory", "net_bandwidth", "vcpu"]
+        assert shown["disk_iops"] == 9000 and shown["net_bandwidth"] == 9 << 20
         assert shown["labels"] == {"team": "infra", "tier": "test"}
         assert shown["address"] in instance.nft()  # let out already
         instance.banger("vm", "set", name, "--nat", "off")
         instance.banger("vm", "exec", name, "--", "sh", "-c", "head -c 20000000 /dev/urandom > /root/big; sha256sum /root/big > /root/sum")
         instance.banger("vm", "restart", name)
         assert instance.show(name)["pending"] == []
+        assert "next start" not in instance.banger("vm", "set", name, "--net-bandwidth", "off", "--disk-iops", "off").stderr  # it has one now
         out = instance.banger("vm", "exec", name, "--", "sh", "-c",
                               "nproc; hostname; awk '/MemTotal/ {print $2}' /proc/meminfo; df -k /root | tail -1 | awk '{print $2}';"
                               "sha256sum -c /root/sum").stdout.split("\n")
@@ -340,6 +343,9 @@ def test_set_does_now_what_it_can_and_tells_what_waits(instance, guest):
         assert out[4] == "/root/big: OK"
         shrink = instance.banger("vm", "set", name, "--disk-size", "64MiB", check=False)
         assert shrink.returncode == 1 and "cannot shrink" in shrink.stderr
+        for option, bad in (("--disk-iops", "0"), ("--disk-bandwidth", "1K"), ("--net-bandwidth", "fast")):
+            refused = instance.banger("vm", "set", name, option, bad, check=False)
+            assert refused.returncode == 1 and f"{option} is " in refused.stderr, refused.stderr
     finally:
         instance.banger("vm", "set", name, "--name", guest)
 

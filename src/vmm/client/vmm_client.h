@@ -134,6 +134,13 @@ int vmm_configure(const struct vmm *vmm, const struct vmm_machine *machine, stru
 int vmm_start(const char *api_path, struct err *err);
 int vmm_pause(const char *api_path, struct err *err);
 int vmm_resume(const char *api_path, struct err *err);
+/*
+ * New limits of what is running; zeros lift them. EIO in the VMM's words when it cannot, as banger-qemu cannot limit a network
+ * that was started without a limit.
+ */
+int vmm_limit_drive(const char *api_path, const char *drive_id, const struct vmm_limit *limit,
+                    struct err *err);
+int vmm_limit_network(const char *api_path, uint64_t net_bytes, struct err *err);
 /* GET /, waiting half a second at most: is it the VMM of this id, and in which state ("Not started", "Running", "Paused"). */
 int vmm_ask(const char *api_path, char ret_id[65], char ret_state[16], struct err *err);
 

@@ -17,6 +17,7 @@
 /* InstanceStart loads the kernel and, under QEMU, starts a process. */
 #define START_TIMEOUT_MS 60000
 #define REFILL_MS        1000
+#define INTERFACE_ID     "eth0"
 /* PUT /serial came with 1.14; before, the console is standard output. */
 static const struct vmm_version serial_since = { 1, 14, 0 };
 
@@ -115,8 +116,8 @@ static int put_network(struct vmm_http *http, const struct vmm_machine *machine,
 
         if (!machine->tap)
                 return 0;
-        return put(http, "/network-interfaces/eth0",
-                   json_pack("{s:s, s:s, s:s*, s:o*, s:o*}", "iface_id", "eth0", "host_dev_name",
+        return put(http, "/network-interfaces/" INTERFACE_ID,
+                   json_pack("{s:s, s:s, s:s*, s:o*, s:o*}", "iface_id", INTERFACE_ID, "host_dev_name",
                              machine->tap, "guest_mac", machine->mac, "rx_rate_limiter", rate_limiter(&limit),
                              "tx_rate_limiter", rate_limiter(&limit)),
                    err);
@@ -183,6 +184,39 @@ int vmm_pause(const char *api_path, struct err *err)
 int vmm_resume(const char *api_path, struct err *err)
 {
         return say(api_path, "PATCH", "/vm", json_pack("{s:s}", "state", "Resumed"), err);
+}
+
+/* A bucket of nothing is Firecracker's word for none (vmm/src/vmm_config/mod.rs, RateLimiterUpdate). */
+static json_t *new_bucket(uint64_t a_second)
+{
+        return a_second > 0 ? bucket(a_second) : json_pack("{s:i, s:i}", "size", 0, "refill_time", 0);
+}
+
+static json_t *new_rate_limiter(const struct vmm_limit *limit)
+{
+        return json_pack("{s:o, s:o}", "bandwidth", new_bucket(limit->bytes), "ops",
+                         new_bucket(limit->operations));
+}
+
+int vmm_limit_drive(const char *api_path, const char *drive_id, const struct vmm_limit *limit,
+                    struct err *err)
+{
+        scoped_free char *path = xasprintf("/drives/%s", drive_id);
+
+        assert(is_device_id(drive_id));
+        return say(api_path, "PATCH", path,
+                   json_pack("{s:s, s:o}", "drive_id", drive_id, "rate_limiter", new_rate_limiter(limit)),
+                   err);
+}
+
+int vmm_limit_network(const char *api_path, uint64_t net_bytes, struct err *err)
+{
+        const struct vmm_limit limit = { .bytes = net_bytes };
+
+        return say(api_path, "PATCH", "/network-interfaces/" INTERFACE_ID,
+                   json_pack("{s:s, s:o, s:o}", "iface_id", INTERFACE_ID, "rx_rate_limiter",
+                             new_rate_limiter(&limit), "tx_rate_limiter", new_rate_limiter(&limit)),
+                   err);
 }
 
 int vmm_ask(const char *api_path, char ret_id[65], char ret_state[16], struct err *err)
