@@ -58,8 +58,11 @@ def timed_inside(it, n, *argv):
     return json.loads(done.stdout)
 
 
-def row(name, ours, other_name="", other=None, unit="ms", scale=1000):
+def row(name, ours, other_name="", other=None, unit="ms", scale=1000, bound=None):
+    """bound: what the figure is to be at most, or at least where more is better; it is only printed."""
     text = f"{name:<46} {ours * scale:>10.1f} {unit:<6}"
+    if bound is not None:
+        text += f" (bound {bound * scale:.1f})"
     if other is not None:
         text += f" {other_name:<34} {other * scale:>10.1f} {unit:<6} ratio "
         text += f"{ours / other:6.2f} (1/{other / ours:.1f})" if ours > 0 and other > 0 else "     - (one is too small to tell)"
