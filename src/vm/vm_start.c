@@ -196,7 +196,7 @@ static int vmm_begin(void *context, struct err *err)
         struct start *start = context;
         const struct vmm_limit limit = { start->spec->disk_iops, start->spec->disk_bandwidth };
         const struct vmm_drive drives[2] = {
-                {.id = VM_ROOT_DRIVE, .path = start->rootfs, .limit = limit},
+                {.id = VM_ROOT_DRIVE,  .path = start->rootfs, .limit = limit},
                 { .id = VM_WORK_DRIVE, .path = start->work,   .limit = limit},
         };
         struct vmm_machine machine = machine_of(start, drives, CMDLINE_COMMON);

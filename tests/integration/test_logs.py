@@ -81,8 +81,19 @@ def test_what_a_guest_prints_does_not_steer_a_terminal(instance, shared_vm):
     assert "\x1b[2J" in logs(instance, "-n", "1", shared_vm), "into a pipe goes what the guest wrote"
 
 
-def test_a_guest_that_floods_its_console_does_not_fill_the_disk(instance, shared_vm):
-    """The log is brought near its maximum by the host: an emulated serial line takes a minute for a few MiB."""
+def fill_vmm_log(log):
+    """As a VMM that complains without end would, since no guest can make ours do so."""
+    with open(log, "ab") as file:
+        file.write(b"the front of it\n")
+        for _ in range(9):
+            file.write((b"x" * 127 + b"\n") * (1 << 13))
+    assert log.stat().st_blocks * 512 > MAX
+
+
+def test_floods_of_a_guest_and_of_a_vmm_do_not_fill_the_disk(instance, shared_vm):
+    """The console's log is brought near its maximum by the host: an emulated serial line takes a minute for a few MiB."""
+    vmm_log = log_of(instance, shared_vm).with_name("vmm.log")
+    fill_vmm_log(vmm_log)
     instance.banger("vm", "stop", shared_vm)
     log = log_of(instance, shared_vm)
     with open(log, "ab") as file:
@@ -95,3 +106,7 @@ def test_a_guest_that_floods_its_console_does_not_fill_the_disk(instance, shared
     assert "console output cut here" in log.read_text(errors="replace")[:100]
     assert "ylast" in logs(instance, "-n", "20", shared_vm), "and perhaps a login prompt behind it"
     assert json.loads(instance.banger("vm", "stats", shared_vm).stdout)["state"] == "running"
+    # the VMM's log: its front is given back at the daemon's next look, and what came after it is there
+    wait_for(lambda: vmm_log.stat().st_blocks * 512 <= (1 << 20) + 65536, "the front of the VMM's log is given back")
+    assert "the front of it" not in logs(instance, "--vmm", "-n", "100000", shared_vm)
+    assert "API server started" in logs(instance, "--vmm", "-n", "20", shared_vm)

@@ -191,6 +191,18 @@ def test_a_silent_guest_is_told_within_the_deadline(instance, web):
     assert "answers in" in instance.banger("vm", "ping", web).stdout
 
 
+def test_a_paused_vm_is_spared_by_prune_and_restarts_without_loss(instance, web):
+    exec_(instance, web, "sync; echo gold > /root/gold")
+    before = instance.show(web)["boot_id"]
+    instance.banger("vm", "pause", web)
+    instance.banger("vm", "prune", "-f")
+    assert instance.show(web)["state"] == "paused"
+    assert instance.banger("vm", "restart", web).stdout == f"{web}\n"
+    shown = instance.show(web)
+    assert shown["state"] == "running" and shown["boot_id"] != before
+    assert exec_(instance, web, "cat /root/gold").stdout == "gold\n", "written, not synced, then paused"
+
+
 def test_a_paused_vm_stops_without_loss_and_deletes(instance, web):
     exec_(instance, web, "sync; echo precious > /root/file")
     instance.banger("vm", "pause", web)
