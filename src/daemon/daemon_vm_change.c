@@ -91,6 +91,9 @@ static void take_in(const struct daemon *daemon, struct store_vm *vm)
         vm->vcpu = now.vcpu;
         vm->memory_mib = now.memory_mib;
         vm->disk_bytes = now.disk_bytes;
+        vm->disk_iops = now.disk_iops;
+        vm->disk_bandwidth = now.disk_bandwidth;
+        vm->net_bandwidth = now.net_bandwidth;
         store_vm_done(&now);
 }
 

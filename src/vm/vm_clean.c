@@ -19,6 +19,14 @@
 #define NETWORK_TRIES   3
 #define KNOWN_HOSTS_MAX (4U << 20)
 
+/* Told in the log by name; the error that the caller gets is the same with and without (S-101, S-102). */
+static void note(const struct vm_spec *spec, const char *part, const struct err *failure)
+{
+        if (failure->code != 0)
+                log_warn("cleaning a part of a vm failed", "{s:s, s:s, s:s}", "vm_id", spec->id, "part", part,
+                         "error", failure->message);
+}
+
 static void end_vmm(const struct vm_spec *spec, const struct vm_ledger *ledger, struct err *err)
 {
         scoped_free char *api = vm_path_api(spec->runtime);
@@ -29,6 +37,7 @@ static void end_vmm(const struct vm_spec *spec, const struct vm_ledger *ledger, 
                 (void) vmm_process_kill(pidfd, KILL_WAIT_MS, &step);
                 (void) close(pidfd);
         }
+        note(spec, "vmm", &step);
         err_join(err, &step);
         if (ledger->pid > 0)
                 return;
@@ -39,18 +48,20 @@ static void end_vmm(const struct vm_spec *spec, const struct vm_ledger *ledger, 
                 step = (struct err){ 0 };
                 r = vmm_process_kill(pidfd, KILL_WAIT_MS, &step);
                 (void) close(pidfd);
+                note(spec, "vmm", &step);
                 err_join(err, &step);
                 if (r < 0)
                         return;
         }
 }
 
-static void drop_cgroup(const struct vm_ledger *ledger, struct err *err)
+static void drop_cgroup(const struct vm_spec *spec, const struct vm_ledger *ledger, struct err *err)
 {
         struct err step = { 0 };
 
         if (ledger->cgroup[0] != '\0')
                 (void) cgroup_remove(ledger->cgroup, &step);
+        note(spec, "cgroup", &step);
         err_join(err, &step);
 }
 
@@ -93,10 +104,11 @@ int vm_clean(const struct vm_spec *spec, struct err *err)
                                 spec->address ? spec->address : "");
         }
         end_vmm(spec, &ledger, err);
-        drop_cgroup(&ledger, err);
+        drop_cgroup(spec, &ledger, err);
 
         step = (struct err){ 0 };
         drop_network(spec, &ledger, &step);
+        note(spec, "network", &step);
         err_join(err, &step);
 
         step = (struct err){ 0 };

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/scoped.h"
 #include "base/text.h"
 
@@ -37,13 +38,17 @@ static bool applies(const struct vm_step *step, const void *context)
 }
 
 /* Backwards from the step that failed, which may have begun half-way. */
-static void undo(const struct vm_step *steps, size_t failed, void *context, struct err *err)
+static void undo(const char *table, const struct vm_step *steps, size_t failed, void *context,
+                 struct err *err)
 {
         for (size_t i = failed + 1; i-- > 0;) {
                 struct err undo_err = { 0 };
 
                 if (steps[i].undo && applies(&steps[i], context))
                         steps[i].undo(context, &undo_err);
+                if (undo_err.code != 0) /* S-102 */
+                        log_warn("undoing a step failed", "{s:s, s:s, s:s}", "table", table, "step",
+                                 steps[i].name, "error", undo_err.message);
                 err_join(err, &undo_err);
         }
 }
@@ -61,7 +66,7 @@ int vm_steps_run(const char *table, const struct vm_step *steps, size_t n_steps,
                         watch->begun(watch->userdata, steps[i].name);
                 r = run_one(table, &steps[i], context, err);
                 if (r < 0) {
-                        undo(steps, i, context, err);
+                        undo(table, steps, i, context, err);
                         return r;
                 }
                 if (watch)

@@ -276,6 +276,8 @@ def test_a_half_made_vm_that_cannot_be_undone_is_seen_deleted_and_never_started(
         instance.start_helper()
     vm = instance.show("half")
     assert vm["state"] == "error" and vm["last_error"] in said, said
+    warned = [json.loads(line) for line in daemon_log(instance).splitlines() if f'"{vm["id"]}"' in line]
+    assert [line for line in warned if line["level"] == "warn" and line.get("part") == "network"], warned
     for prepare in ("true", "stop"):  # a stop takes away what it has on the host, and makes it no more whole
         if prepare == "stop":
             instance.banger("vm", "stop", "half")
@@ -428,6 +430,8 @@ def test_one_operation_id_is_in_every_log(instance):
     helper = [json.loads(line) for line in (instance.root / "helper.log").read_text().splitlines() if op[1] in line]
     assert {line["op_id"] for line in daemon + helper} == {op[1]}
     assert "daemon request failed" in [line["msg"] for line in daemon]
+    assert {line["level"] for line in daemon if line["msg"] == "operation started"} == {"debug"}
+    assert {line["level"] for line in helper if line["msg"] == "helper rpc completed"} == {"debug"}
     assert [line for line in helper if line["msg"] == "helper rpc completed" and line["method"].endswith(("create_tap", "pin_tap"))]
 
 

@@ -47,7 +47,7 @@ def stats(instance, *names):
 def test_stats_tell_what_the_host_pays_and_what_the_guest_says(instance, web):
     before = stats(instance, web)[0]
     exec_(instance, web, "dd if=/dev/zero of=/root/some bs=1M count=8 2>/dev/null; sync; "
-                         "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done")
+                         "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; ping -c 2 -i 0.2 172.16.0.1 >/dev/null")
     after = stats(instance, web)[0]
     assert after["state"] == "running" and after["memory_bytes"] > 0
     assert after["vmm"]["pid"] == instance.show(web)["vmm_pid"]
@@ -57,8 +57,12 @@ def test_stats_tell_what_the_host_pays_and_what_the_guest_says(instance, web):
     assert after["disks"]["work"]["real_bytes"] <= after["disks"]["work"]["apparent_bytes"] == 8 << 30
     assert after["disks"]["work"]["real_bytes"] >= before["disks"]["work"]["real_bytes"] + (7 << 20)
     assert after["network"]["tap"] == instance.show(web)["tap"]
+    for way in ("sent", "received"):
+        assert after["network"][f"{way}_packets"] >= before["network"][f"{way}_packets"] + 2
+        assert after["network"][f"{way}_bytes"] >= before["network"][f"{way}_bytes"] + 2 * 84
     guest = after["guest"]
     assert 0 < guest["memory"]["available_bytes"] < guest["memory"]["total_bytes"] <= after["memory_bytes"]
+    assert set(guest["pressure"]) == {"cpu", "memory", "io"}
     assert guest["uptime_s"] > 0 and set(guest["disks"]) == {"/", "/root"}
     assert sum(disk["written_bytes"] for disk in guest["io"].values()) > 8 << 20
 
