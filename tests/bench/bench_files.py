@@ -52,7 +52,7 @@ def bench_copy(it, n, big=96 * MIB, files=2000):
                 ("guest to host", f"target:/root/s-{what}-0", f"{it.home}/c-{what}-", f"{remote}:/root/s-{what}-0", f"{it.home}/s-{what}-")):
             rates["scp"] = rate(it, n, amount, ["scp", "-q", "-r", *options], scp_from, scp_to)
             rates["cp"] = rate(it, n, amount, [it.bin / "banger", "vm", "cp"], ours_from, ours_to)
-            row(f"vm cp, {way}, {name}", rates["cp"], "scp", rates["scp"], unit, 1)
+            row(f"vm cp, {way}, {name}", rates["cp"], "scp", rates["scp"], unit, 1, bound=3 * rates["scp"])
 
 
 def rate(it, n, amount, words, source, destination):
