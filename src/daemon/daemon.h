@@ -25,6 +25,7 @@ struct daemon_tap_pool;
 struct daemon_helper_call;
 struct daemon_guest_ask;
 struct daemon_inquiry;
+struct daemon_spare;
 
 struct daemon {
         sd_event *event;
@@ -38,6 +39,7 @@ struct daemon {
         char *cgroups;                                     /* owned; where each VM gets one, NULL: none do */
         struct daemon_session *sessions;                   /* lists */
         struct daemon_work *works;                         /* daemon_job.h */
+        struct daemon_spare *spare;                        /* owned; daemon_process.h */
         struct daemon_operation *operations;
         struct daemon_guard *guards;
         struct image_index *images; /* owned */

@@ -12,7 +12,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/scoped.h"
-#include "base/spawn.h"
+#include "daemon/daemon_process.h"
 #include "daemon/daemon_stores.h"
 #include "daemon/daemon_tap_pool.h"
 #include "image/image_store.h"
@@ -190,12 +190,16 @@ static bool is_import(const struct daemon_work *work)
 static void finish(struct daemon_work *work, int status)
 {
         struct daemon *daemon = work->daemon;
+        bool went_well = is_import(work) && json_flag(work->answer, "ok");
+        bool is_sweep = strcmp(work->method, "job.image.sweep") == 0;
 
-        if (is_import(work) && !work->answer && strcmp(work->method, "job.image.sweep") != 0)
+        if (is_import(work) && !work->answer && !is_sweep)
                 daemon_sweep(daemon); /* it was killed in the midst of its work */
         tell_all(work, status);
         work_free(work);
         start_waiting(daemon);
+        if (went_well && !is_sweep)
+                daemon_process_prepare(daemon);
 }
 
 static void tell_event(struct daemon_work *work, json_t *event)
@@ -308,42 +312,18 @@ static void end_later(struct daemon_work *work)
                 abort();
 }
 
-static const char *program_of(const struct daemon_work *work)
-{
-        return is_import(work) ? work->daemon->import_program : work->daemon->program;
-}
-
-static int spawn_process(struct daemon_work *work, struct err *err)
-{
-        scoped_close int far = FD_NONE;
-        char number[16];
-        const char *const argv[] = { program_of(work), "--job", number, NULL };
-        int ends[2], r = fd_unix_pair(ends);
-        struct spawn spawn = { .argv = argv,
-                               .stdin_fd = FD_NONE,
-                               .stdout_fd = STDERR_FILENO,
-                               .stderr_fd = STDERR_FILENO,
-                               .keep_fds = &ends[1],
-                               .n_keep_fds = 1,
-                               .death_signal = SIGKILL,
-                               .new_session = true };
-
-        if (r < 0)
-                return err_set(err, -r, "job.start", "socket pair: %s", strerror(-r));
-        work->sock = ends[0];
-        far = ends[1];
-        (void) snprintf(number, sizeof(number), "%d", far);
-        return spawn_start(&spawn, &work->pid, &work->pidfd, err);
-}
-
 static int start(struct daemon_work *work, struct err *err)
 {
         json_auto_t *request = json_pack("{s:i, s:s, s:O, s:s}", "version", RPC_VERSION, "method",
                                          work->method, "params", work->params, "op_id", work->op_id);
-        int r = spawn_process(work, err);
+        struct daemon_process process = { 0 };
+        int r = daemon_process_begin(work->daemon, is_import(work), &process, err);
 
         if (r < 0)
                 return r;
+        work->pid = process.pid;
+        work->pidfd = process.pidfd;
+        work->sock = process.sock;
         r = rpc_send(work->sock, request, &work->fd, work->fd >= 0 ? 1 : 0, err);
         if (r < 0)
                 return r;
@@ -356,6 +336,9 @@ static int start(struct daemon_work *work, struct err *err)
                                     on_process_end, work);
         if (r < 0)
                 return err_set(err, -r, "job.start", "watch the process: %s", strerror(-r));
+        if (process.has_waited)
+                daemon_process_prepare(
+                        work->daemon); /* beside this work: the next may come right behind it */
         log_debug("job started", "{s:s, s:s, s:s, s:i}", "op_id", work->op_id, "method", work->method, "key",
                   work->key, "pid", (int) work->pid);
         return 0;
@@ -532,4 +515,5 @@ void daemon_jobs_done(struct daemon *daemon)
                 }
                 work_free(work);
         }
+        daemon_processes_done(daemon);
 }

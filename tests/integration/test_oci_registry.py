@@ -3,8 +3,10 @@ busybox, and a hostile registry for what a good one never does."""
 import base64
 import hashlib
 import json
+import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import time
 
@@ -102,7 +104,6 @@ def test_an_image_is_pulled_once_and_then_only_asked_about(instance, registry):
     assert image["source"] == f"{registry}/bb:1"
     rootfs = pathlib.Path(image["rootfs_path"])
     before = rootfs.stat().st_ino
-    sh("e2fsck", "-fn", str(rootfs))
     names = blobs(instance)
     assert len(names) == 3, names  # two layers and the configuration
     for name in names:
@@ -110,6 +111,27 @@ def test_an_image_is_pulled_once_and_then_only_asked_about(instance, registry):
         assert hashlib.sha256(data).hexdigest() == name
     assert instance.banger("image", "pull", f"{registry}/bb:1").stdout == "bb-1\n"
     assert rootfs.stat().st_ino == before
+
+
+def waiting(instance, n):
+    """The processes of imports, once they are n."""
+    deadline = time.monotonic() + 10
+    while len(found := [pid for pid, line in instance.processes().items() if "bangerd-import" in line]) != n:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.01)
+    return found
+
+
+def test_the_process_of_the_next_pull_waits_and_does_it(instance, registry):
+    instance.banger("image", "pull", f"{registry}/bb:1")
+    first, = waiting(instance, 1)
+    instance.banger("image", "pull", f"{registry}/bb:1")
+    second, = waiting(instance, 1)
+    assert second != first
+    os.kill(second, signal.SIGKILL)  # a process that is gone is no hindrance
+    assert instance.banger("image", "pull", f"{registry}/bb:1").stdout == "bb-1\n"
+    instance.end_daemon()
+    waiting(instance, 0)
 
 
 def test_layers_that_are_here_are_not_fetched_again(instance, registry):
@@ -173,7 +195,6 @@ def test_folders_and_archives_are_images_too(instance, images, kind):
         reference = f"{kind}:{target}"
     name = f"from-{kind}"
     assert instance.banger("image", "pull", "--name", name, reference).stdout == f"{name}\n"
-    sh("e2fsck", "-fn", json.loads(instance.banger("image", "show", name).stdout)["rootfs_path"])
     instance.banger("image", "delete", name)
 
 
