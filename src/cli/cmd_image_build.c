@@ -20,6 +20,7 @@
 #include "cli/cli_guest.h"
 #include "cli/cli_ignore.h"
 #include "cli/cli_parse.h"
+#include "cli/cli_proxies.h"
 #include "cli/cli_signals.h"
 #include "cli/cli_spool.h"
 #include "cli/cli_vms.h"
@@ -61,7 +62,8 @@ struct build {
         const struct cli_args *args;
         char *folder, *recipe, *name, *source; /* owned */
         struct cli_ignore ignore;
-        const char *vm; /* its name, once it is made */
+        const char *vm;                           /* its name, once it is made */
+        const char *proxies[CLI_PROXIES_MAX + 1]; /* of the environment */
 };
 
 static void build_done(struct build *build)
@@ -162,6 +164,8 @@ static int prepare(struct build *build, struct err *err)
         r = find_recipe(build, err);
         if (r == 0)
                 r = cli_ignore_read(build->folder, build->recipe, &build->ignore, err);
+        if (r == 0 && !json_flag(build->args->options, "no_network"))
+                r = cli_proxies_find(build->proxies, err);
         build->name = *name ? xstrdup(name) : derive_name(build->folder);
         build->source = xasprintf("build:%s", build->folder);
         return r;
@@ -271,6 +275,7 @@ static int run(struct cli *cli, const struct build *build, struct err *err)
         scoped_free const char **argv = make_arguments(build);
         scoped_close int fd = cli_connect(cli, build->vm, NULL, err);
         struct guest_exec exec = { .argv = argv,
+                                   .env = build->proxies,
                                    .login_shell = true,
                                    .stdin_fd = FD_NONE,
                                    .stdout_fd = STDERR_FILENO,
