@@ -9,6 +9,7 @@
 #include "base/scoped.h"
 #include "base/text.h"
 #include "image/image_files.h"
+#include "image/image_packages.h"
 #include "image/image_publish.h"
 #include "image/image_staging.h"
 #include "storage/storage_disk.h"
@@ -57,6 +58,15 @@ static int copy_into(const char *source, const char *folder, const char *name, s
         return disk_clone(source, target, &driver, err);
 }
 
+/* What an image need not have is copied when there is a source. */
+static int copy_optional(const char *source, const char *folder, const char *name, struct err *err)
+{
+        scoped_free char *target = image_stage_optional(folder, source, name);
+        enum disk_driver driver;
+
+        return target[0] == '\0' ? 0 : disk_clone(source, target, &driver, err);
+}
+
 int image_register(const struct image_register *registration, struct image *ret_image, struct err *err)
 {
         __attribute__((__cleanup__(image_staging_end_at_scope_end))) struct image_staging staging =
@@ -74,12 +84,12 @@ int image_register(const struct image_register *registration, struct image *ret_
                 return err_set(err, EINVAL, "image.register", "'%.100s' is not an image name",
                                registration->name);
         r = image_check_ext4(registration->rootfs, &facts.rootfs_size, err);
-        if (r == 0 && registration->work_seed)
+        if (r == 0 && !text_is_blank(registration->work_seed))
                 r = image_check_ext4(registration->work_seed, &seed_size, err);
         if (r == 0)
                 r = begin(registration->images_folder, &staging, &folder, err);
-        if (r == 0 && registration->work_seed)
-                r = copy_into(registration->work_seed, folder, IMAGE_WORK_SEED, err);
+        if (r == 0)
+                r = copy_optional(registration->work_seed, folder, IMAGE_WORK_SEED, err);
         if (r == 0)
                 r = image_write_manifest(folder, &facts, err);
         if (r == 0)
@@ -100,8 +110,8 @@ static int promote(const struct image *image, const char *images_folder, const c
                 r = image_report(progress, "copy", 0, 0, err);
         if (r == 0)
                 r = copy_into(image->rootfs_path, folder, IMAGE_ROOTFS, err);
-        if (r == 0 && image->work_seed_path[0] != '\0')
-                r = copy_into(image->work_seed_path, folder, IMAGE_WORK_SEED, err);
+        if (r == 0)
+                r = copy_optional(image->work_seed_path, folder, IMAGE_WORK_SEED, err);
         if (r == 0)
                 r = image_write_manifest(folder, &facts, err);
         if (r == 0)

@@ -165,6 +165,13 @@ static void assert_refused(const char *from, uint64_t size, const char *said)
         assert_clean();
 }
 
+/* The first test: no other has changed it yet (S-241). */
+static void the_cap_is_eight_gib(void **state)
+{
+        (void) state;
+        assert_true(image_bundle_bytes_max == 8 * GIB);
+}
+
 static void a_good_bundle_becomes_an_image(void **state)
 {
         scoped_free char *manifest_path = xasprintf("%s/mine/manifest.json", images);
@@ -329,6 +336,7 @@ static void a_catalog_of_the_users_comes_first(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(the_cap_is_eight_gib, make_scratch, drop_scratch),
                 cmocka_unit_test_setup_teardown(a_good_bundle_becomes_an_image, make_scratch, drop_scratch),
                 cmocka_unit_test_setup_teardown(one_that_is_too_large_is_refused_and_the_cap_named,
                                                 make_scratch, drop_scratch),

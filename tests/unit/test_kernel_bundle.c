@@ -109,6 +109,13 @@ static void assert_refused(const char *said)
                 (void) closedir(open_folder);
 }
 
+/* The first test: no other has changed it yet (S-241). */
+static void the_cap_is_eight_gib(void **state)
+{
+        (void) state;
+        assert_true(kernel_fetched_bytes_max == 8 * GIB);
+}
+
 static void a_good_bundle_becomes_a_kernel(void **state)
 {
         struct err err = { 0 };
@@ -164,6 +171,7 @@ static void a_catalog_of_the_users_comes_first(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(the_cap_is_eight_gib, make_scratch, drop_scratch),
                 cmocka_unit_test_setup_teardown(a_good_bundle_becomes_a_kernel, make_scratch, drop_scratch),
                 cmocka_unit_test_setup_teardown(what_is_wrong_is_refused_and_leaves_no_kernel, make_scratch,
                                                 drop_scratch),
