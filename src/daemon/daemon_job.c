@@ -187,18 +187,23 @@ static bool is_import(const struct daemon_work *work)
         return false;
 }
 
+static bool is_sweep(const struct daemon_work *work)
+{
+        return strcmp(work->method, "job.image.sweep") == 0;
+}
+
 static void finish(struct daemon_work *work, int status)
 {
         struct daemon *daemon = work->daemon;
         bool went_well = is_import(work) && json_flag(work->answer, "ok");
-        bool is_sweep = strcmp(work->method, "job.image.sweep") == 0;
+        bool sweeps = is_sweep(work);
 
-        if (is_import(work) && !work->answer && !is_sweep)
+        if (is_import(work) && !work->answer && !sweeps)
                 daemon_sweep(daemon); /* it was killed in the midst of its work */
         tell_all(work, status);
         work_free(work);
         start_waiting(daemon);
-        if (went_well && !is_sweep)
+        if (went_well && !sweeps)
                 daemon_process_prepare(daemon);
 }
 
@@ -312,12 +317,21 @@ static void end_later(struct daemon_work *work)
                 abort();
 }
 
+/* A sweep comes behind a process that was killed, whose children may take a moment to go: it starts anew, and later. */
+static int start_process(struct daemon_work *work, struct daemon_process *ret_process, struct err *err)
+{
+        if (is_import(work) && !is_sweep(work))
+                return daemon_process_begin_import(work->daemon, ret_process, err);
+        return daemon_process_begin(is_import(work) ? work->daemon->import_program : work->daemon->program,
+                                    ret_process, err);
+}
+
 static int start(struct daemon_work *work, struct err *err)
 {
         json_auto_t *request = json_pack("{s:i, s:s, s:O, s:s}", "version", RPC_VERSION, "method",
                                          work->method, "params", work->params, "op_id", work->op_id);
         struct daemon_process process = { 0 };
-        int r = daemon_process_begin(work->daemon, is_import(work), &process, err);
+        int r = start_process(work, &process, err);
 
         if (r < 0)
                 return r;

@@ -25,7 +25,7 @@ struct daemon_spare {
         sd_event_source *end_source, *time_source;
 };
 
-static int start(const char *program, struct daemon_process *ret_process, struct err *err)
+int daemon_process_begin(const char *program, struct daemon_process *ret_process, struct err *err)
 {
         scoped_close int near = FD_NONE, far = FD_NONE;
         char number[16];
@@ -99,12 +99,11 @@ static bool take_spare(struct daemon *daemon, struct daemon_process *ret_process
         return true;
 }
 
-int daemon_process_begin(struct daemon *daemon, bool imports, struct daemon_process *ret_process,
-                         struct err *err)
+int daemon_process_begin_import(struct daemon *daemon, struct daemon_process *ret_process, struct err *err)
 {
-        if (imports && take_spare(daemon, ret_process))
-                return 0;
-        return start(imports ? daemon->import_program : daemon->program, ret_process, err);
+        return take_spare(daemon, ret_process)
+                       ? 0
+                       : daemon_process_begin(daemon->import_program, ret_process, err);
 }
 
 static int watch(struct daemon *daemon, struct daemon_spare *spare)
@@ -133,7 +132,7 @@ void daemon_process_prepare(struct daemon *daemon)
         if (daemon->spare)
                 return;
         spare = xcalloc(1, sizeof(*spare));
-        if (start(daemon->import_program, &spare->process, &err) < 0) {
+        if (daemon_process_begin(daemon->import_program, &spare->process, &err) < 0) {
                 log_debug("no process for the next import", "{s:s}", "error", err.message);
                 spare_free(spare);
                 return;

@@ -13,9 +13,10 @@ struct daemon_process {
         bool has_waited; /* for this job */
 };
 
-/* A process that waits on the other end of sock for its request; one that imports may have been started before. */
-int daemon_process_begin(struct daemon *daemon, bool imports, struct daemon_process *ret_process,
-                         struct err *err);
+/* A process that waits on the other end of sock for its request. */
+int daemon_process_begin(const char *program, struct daemon_process *ret_process, struct err *err);
+/* The same for an import: one that was started before, if there is one. */
+int daemon_process_begin_import(struct daemon *daemon, struct daemon_process *ret_process, struct err *err);
 /* Starts one for the next import. A failure is nobody's concern. */
 void daemon_process_prepare(struct daemon *daemon);
 /* Ends the one that waits. */

@@ -128,10 +128,16 @@ def unpackers(instance):
     return [pid for _, pid, parent in importers(instance) if parent != daemon]
 
 
+def find_job(instance, daemon):
+    """The process that pulls: the one that the registry knows, if any; behind it comes the process for the next pull."""
+    jobs = [pid for _, pid, parent in importers(instance) if parent == daemon]
+    sockets = {pid: sum(os.readlink(fd).startswith("socket:") for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir()) for pid in jobs}
+    return ([pid for pid in jobs if sockets[pid] > 1] or jobs)[0]
+
+
 def kill(instance, victim):
-    daemon = instance.daemon_pid()  # behind the job comes the process for the next one
-    pid = {"daemon": lambda: daemon, "job": lambda: [pid for _, pid, parent in importers(instance) if parent == daemon][0],
-           "unpacker": lambda: unpackers(instance)[-1]}[victim]()
+    daemon = instance.daemon_pid()
+    pid = {"daemon": lambda: daemon, "job": lambda: find_job(instance, daemon), "unpacker": lambda: unpackers(instance)[-1]}[victim]()
     os.kill(pid, signal.SIGKILL)
 
 
