@@ -27,6 +27,13 @@ struct daemon_guest_ask;
 struct daemon_inquiry;
 struct daemon_spare;
 
+/* What jobs are processes of: bangerd, and bangerd-import for those that read archives. */
+enum daemon_program {
+        DAEMON_PROGRAM_JOB,
+        DAEMON_PROGRAM_IMPORT,
+        DAEMON_N_PROGRAMS
+};
+
 struct daemon {
         sd_event *event;
         struct layout layout;
@@ -39,7 +46,8 @@ struct daemon {
         char *cgroups;                                     /* owned; where each VM gets one, NULL: none do */
         struct daemon_session *sessions;                   /* lists */
         struct daemon_work *works;                         /* daemon_job.h */
-        struct daemon_spare *spare;                        /* owned; daemon_process.h */
+        struct daemon_spare *spares[DAEMON_N_PROGRAMS];    /* owned; daemon_process.h */
+        sd_event_source *spare_source;                     /* owned */
         struct daemon_operation *operations;
         struct daemon_guard *guards;
         struct image_index *images; /* owned */

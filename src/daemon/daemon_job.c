@@ -204,7 +204,8 @@ static void finish(struct daemon_work *work, int status)
         work_free(work);
         start_waiting(daemon);
         if (went_well && !sweeps)
-                daemon_process_prepare(daemon);
+                daemon_process_prepare(daemon, DAEMON_PROGRAM_IMPORT);
+        daemon_process_prepare_later(daemon);
 }
 
 static void tell_event(struct daemon_work *work, json_t *event)
@@ -317,13 +318,15 @@ static void end_later(struct daemon_work *work)
                 abort();
 }
 
+static enum daemon_program program_of(const struct daemon_work *work)
+{
+        return is_import(work) ? DAEMON_PROGRAM_IMPORT : DAEMON_PROGRAM_JOB;
+}
+
 /* A sweep comes behind a process that was killed, whose children may take a moment to go: it starts anew, and later. */
 static int start_process(struct daemon_work *work, struct daemon_process *ret_process, struct err *err)
 {
-        if (is_import(work) && !is_sweep(work))
-                return daemon_process_begin_import(work->daemon, ret_process, err);
-        return daemon_process_begin(is_import(work) ? work->daemon->import_program : work->daemon->program,
-                                    ret_process, err);
+        return daemon_process_begin(work->daemon, program_of(work), is_sweep(work), ret_process, err);
 }
 
 static int start(struct daemon_work *work, struct err *err)
@@ -350,9 +353,8 @@ static int start(struct daemon_work *work, struct err *err)
                                     on_process_end, work);
         if (r < 0)
                 return err_set(err, -r, "job.start", "watch the process: %s", strerror(-r));
-        if (process.has_waited)
-                daemon_process_prepare(
-                        work->daemon); /* beside this work: the next may come right behind it */
+        if (process.has_waited && is_import(work)) /* beside this work: the next may come right behind it */
+                daemon_process_prepare(work->daemon, DAEMON_PROGRAM_IMPORT);
         log_debug("job started", "{s:s, s:s, s:s, s:i}", "op_id", work->op_id, "method", work->method, "key",
                   work->key, "pid", (int) work->pid);
         return 0;

@@ -26,6 +26,7 @@
 #include "daemon/daemon_inquiry.h"
 #include "daemon/daemon_job.h"
 #include "daemon/daemon_operation.h"
+#include "daemon/daemon_process.h"
 #include "daemon/daemon_pulse.h"
 #include "daemon/daemon_session.h"
 #include "daemon/daemon_tap_pool.h"
@@ -313,6 +314,7 @@ static int start(struct daemon *daemon, struct err *err)
         if (r < 0)
                 return r;
         daemon_bridge_watch(daemon);
+        daemon_process_prepare_later(daemon);
         return listen_on_socket(daemon, err);
 }
 

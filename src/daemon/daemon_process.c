@@ -21,11 +21,12 @@
 
 /* Started, and without a job yet. */
 struct daemon_spare {
+        struct daemon_spare **place;   /* in the daemon */
         struct daemon_process process; /* sock FD_NONE: told to go */
         sd_event_source *end_source, *time_source;
 };
 
-int daemon_process_begin(const char *program, struct daemon_process *ret_process, struct err *err)
+static int begin(const char *program, struct daemon_process *ret_process, struct err *err)
 {
         scoped_close int near = FD_NONE, far = FD_NONE;
         char number[16];
@@ -63,58 +64,70 @@ static void spare_free(struct daemon_spare *spare)
 
 static int on_end(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
-        struct daemon *daemon = userdata;
+        struct daemon_spare *spare = userdata;
 
         (void) source;
         (void) fd;
         (void) events;
-        if (waitpid(daemon->spare->process.pid, NULL, WNOHANG) != 0)
-                spare_free(take_ptr(daemon->spare));
+        if (waitpid(spare->process.pid, NULL, WNOHANG) == 0)
+                return 0;
+        if (spare->process.sock >= 0)
+                log_warn("the process that waited for the next job ended; the job will start its own",
+                         "{s:i}", "pid", (int) spare->process.pid);
+        *spare->place = NULL;
+        spare_free(spare);
         return 0;
 }
 
 /* Without its socket it ends by itself. */
 static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
 {
-        struct daemon *daemon = userdata;
+        struct daemon_spare *spare = userdata;
 
         (void) source;
         (void) usec;
-        (void) close(take_fd(&daemon->spare->process.sock));
+        (void) close(take_fd(&spare->process.sock));
         return 0;
 }
 
-/* False when there is none that is alive. */
-static bool take_spare(struct daemon *daemon, struct daemon_process *ret_process)
+/* False when there is none that is alive. Its end may be known to the kernel and not to the loop yet. */
+static bool take_spare(struct daemon_spare **place, struct daemon_process *ret_process)
 {
-        struct daemon_spare *spare = daemon->spare;
+        struct daemon_spare *spare = *place;
 
         if (!spare || spare->process.sock < 0 || fd_wait(spare->process.pidfd, POLLIN, 0) == 0)
                 return false; /* on_end() takes it away */
         *ret_process = spare->process;
         ret_process->has_waited = true;
         spare->process.pidfd = spare->process.sock = FD_NONE;
-        daemon->spare = NULL;
+        *place = NULL;
         spare_free(spare);
         return true;
 }
 
-int daemon_process_begin_import(struct daemon *daemon, struct daemon_process *ret_process, struct err *err)
+static const char *path_of(const struct daemon *daemon, enum daemon_program program)
 {
-        return take_spare(daemon, ret_process)
-                       ? 0
-                       : daemon_process_begin(daemon->import_program, ret_process, err);
+        return program == DAEMON_PROGRAM_IMPORT ? daemon->import_program : daemon->program;
 }
 
-static int watch(struct daemon *daemon, struct daemon_spare *spare)
+int daemon_process_begin(struct daemon *daemon, enum daemon_program program, bool is_fresh,
+                         struct daemon_process *ret_process, struct err *err)
+{
+        if (!is_fresh && take_spare(&daemon->spares[program], ret_process))
+                return 0;
+        return begin(path_of(daemon, program), ret_process, err);
+}
+
+static int watch(struct daemon *daemon, enum daemon_program program, struct daemon_spare *spare)
 {
         int r = sd_event_add_io(daemon->event, &spare->end_source, spare->process.pidfd, EPOLLIN, on_end,
-                                daemon);
+                                spare);
 
-        return r < 0 ? r
-                     : sd_event_add_time_relative(daemon->event, &spare->time_source, CLOCK_MONOTONIC,
-                                                  WAITS_S * UINT64_C(1000000), ACCURACY_S * UINT64_C(1000000),
-                                                  on_time, daemon);
+        if (r < 0 || program == DAEMON_PROGRAM_JOB)
+                return r;
+        return sd_event_add_time_relative(daemon->event, &spare->time_source, CLOCK_MONOTONIC,
+                                          WAITS_S * UINT64_C(1000000), ACCURACY_S * UINT64_C(1000000),
+                                          on_time, spare);
 }
 
 static void end_now(struct daemon_spare *owned_spare)
@@ -124,27 +137,56 @@ static void end_now(struct daemon_spare *owned_spare)
         spare_free(owned_spare);
 }
 
-void daemon_process_prepare(struct daemon *daemon)
+void daemon_process_prepare(struct daemon *daemon, enum daemon_program program)
 {
         struct daemon_spare *spare;
         struct err err = { 0 };
 
-        if (daemon->spare)
+        if (daemon->spares[program])
                 return;
         spare = xcalloc(1, sizeof(*spare));
-        if (daemon_process_begin(daemon->import_program, &spare->process, &err) < 0) {
-                log_debug("no process for the next import", "{s:s}", "error", err.message);
+        spare->place = &daemon->spares[program];
+        if (begin(path_of(daemon, program), &spare->process, &err) < 0) {
+                log_debug("no process waits for the next job", "{s:s}", "error", err.message);
                 spare_free(spare);
                 return;
         }
-        if (watch(daemon, spare) < 0)
+        if (watch(daemon, program, spare) < 0)
                 end_now(spare);
         else
-                daemon->spare = spare;
+                daemon->spares[program] = spare;
+}
+
+/* Those that run ask again at their end. */
+static int on_later(sd_event_source *source, void *userdata)
+{
+        struct daemon *daemon = userdata;
+
+        (void) source;
+        if (!daemon->works)
+                daemon_process_prepare(daemon, DAEMON_PROGRAM_JOB);
+        return 0;
+}
+
+void daemon_process_prepare_later(struct daemon *daemon)
+{
+        int r;
+
+        if (daemon->spare_source) {
+                r = sd_event_source_set_enabled(daemon->spare_source, SD_EVENT_ONESHOT);
+        } else {
+                r = sd_event_add_defer(daemon->event, &daemon->spare_source, on_later, daemon);
+                if (r >= 0) /* whoever waits for an answer comes first */
+                        r = sd_event_source_set_priority(daemon->spare_source, SD_EVENT_PRIORITY_IDLE);
+        }
+        if (r < 0)
+                log_debug("no process waits for the next job", "{s:s}", "error", strerror(-r));
 }
 
 void daemon_processes_done(struct daemon *daemon)
 {
-        if (daemon->spare)
-                end_now(take_ptr(daemon->spare));
+        for (unsigned i = 0; i < DAEMON_N_PROGRAMS; i++)
+                if (daemon->spares[i])
+                        end_now(take_ptr(daemon->spares[i]));
+        daemon->spare_source = sd_event_source_disable_unref(daemon->spare_source);
 }

@@ -1,10 +1,13 @@
 #include <errno.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "daemon/job.h"
+
+#define NAME_WAITING "bangerd-spare" /* daemon_process.h */
 
 static int job_sock = -1;
 static char *folder_to_remove; /* owned; NULL: none */
@@ -60,7 +63,10 @@ int job_main(int sock, const struct rpc_binding *bindings)
         int r;
 
         job_sock = sock;
+        /* what lists of processes call it: until the request comes it may be one that waits for the next job */
+        (void) prctl(PR_SET_NAME, NAME_WAITING);
         r = rpc_receive(sock, UINT64_MAX, &call.message, call.fds, &call.n_fds, &err);
+        (void) prctl(PR_SET_NAME, program_invocation_short_name);
         if (r == 0) {
                 log_set_op_id(json_string_value(json_object_get(call.message, "op_id")));
                 r = rpc_dispatch(&call, bindings, true, &result, &err);

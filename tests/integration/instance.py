@@ -221,6 +221,24 @@ class Instance:
                 found[int(proc.name)] = line
         return found
 
+    def job_processes(self):
+        """{pid: name} of the daemon's job processes; one that waits for its request is called bangerd-spare."""
+        found = {}
+        for pid, line in self.processes().items():
+            if " --job " in line:
+                try:
+                    found[pid] = pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+                except OSError:
+                    continue
+        return found
+
+    def jobs(self):
+        """The pids of those that do something."""
+        return [pid for pid, name in self.job_processes().items() if name != "bangerd-spare"]
+
+    def spares(self):
+        return [pid for pid, name in self.job_processes().items() if name == "bangerd-spare"]
+
     def links(self):
         return sorted(link["ifname"] for link in json.loads(sh("ip", "-n", self.netns, "-j", "link").stdout)
                       if link["ifname"] not in ("lo",))

@@ -168,3 +168,49 @@ def test_a_killed_daemon_starts_again(daemon):
     daemon.start()
     assert daemon.ask({"version": 1, "method": "vm.list"})["result"] == {"vms": []}
     assert daemon.ask({"version": 1, "method": "daemon.operations.list"})["result"] == {"operations": []}
+
+
+def spares_of(daemon):
+    """Processes that wait for the next job."""
+    found = []
+    for proc in pathlib.Path("/proc").iterdir():
+        try:
+            if proc.name.isdigit() and os.readlink(proc / "exe") == str(daemon.root / "bangerd") \
+                    and (proc / "comm").read_text() == "bangerd-spare\n":
+                found.append(int(proc.name))
+        except OSError:
+            continue
+    return found
+
+
+def wait_for_the_end_of(pid):
+    deadline = time.monotonic() + 20
+    while pathlib.Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def the_spare_but(daemon, *pids):
+    deadline = time.monotonic() + 20
+    while len(found := [pid for pid in spares_of(daemon) if pid not in pids]) != 1:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.02)
+    return found[0]
+
+
+def test_a_process_waits_for_the_next_job_and_goes_with_the_daemon(daemon):
+    daemon.start()
+    first = the_spare_but(daemon)
+    assert daemon.ask({"version": 1, "method": "daemon.df"})["ok"]
+    second = the_spare_but(daemon, first)
+    assert not pathlib.Path(f"/proc/{first}").exists(), "the job was another process"
+    os.kill(second, signal.SIGKILL)
+    wait_for_the_end_of(second)  # the daemon has seen it
+    assert daemon.ask({"version": 1, "method": "daemon.df"})["ok"]
+    third = the_spare_but(daemon, first, second)
+    assert f'"pid":{second}' in daemon.stop()
+    assert third not in spares_of(daemon)
+    daemon.start()
+    fourth = the_spare_but(daemon)
+    daemon.stop(signal.SIGKILL)
+    wait_for_the_end_of(fourth)

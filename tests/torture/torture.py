@@ -83,8 +83,8 @@ def syscall_names():
 class Tracer:
     """A running torture-tracer (torture_tracer.c)."""
 
-    def __init__(self, program, role, n, daemon, helper):
-        self.process = subprocess.Popen([program, role, str(n), str(daemon), str(helper)], stdout=subprocess.PIPE, text=True)
+    def __init__(self, program, role, n, daemon, helper, spares):
+        self.process = subprocess.Popen([program, role, str(n), str(daemon), str(helper), *map(str, spares)], stdout=subprocess.PIPE, text=True)
         assert self.process.stdout.readline() == "ready\n", "torture-tracer did not start"
 
     def end(self):
@@ -159,7 +159,7 @@ class Torture:
                 busy = [o for o in self.rpc("daemon.operations.list")["operations"] if not o["done"]]
             except (OSError, ValueError, Failure):
                 busy = ["no answer"]
-            jobs = [line for line in self.it.processes().values() if " --job " in line]
+            jobs = self.it.jobs()
             if not busy and not jobs:
                 return
             if time.monotonic() > deadline:
@@ -258,7 +258,7 @@ class Torture:
         """Runs it with a kill at the Nth call (0: none). What the tracer said."""
         self.bring_to(operation.needs)
         self.settle()
-        tracer = Tracer(self.options.tracer, role, n, self.it.daemon_pid(), self.it.helper.pid)
+        tracer = Tracer(self.options.tracer, role, n, self.it.daemon_pid(), self.it.helper.pid, self.it.spares())
         command = self.it.popen(*self.words_of(operation), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         try:
             said = command.communicate(timeout=COMMAND_S)[1]
@@ -282,7 +282,7 @@ class Torture:
         """What the operation left to do belongs to it: the tracer stays until it is done, or has killed."""
         deadline = time.monotonic() + 5
         while tracer.process.poll() is None and time.monotonic() < deadline:
-            if not [line for line in self.it.processes().values() if " --job " in line]:
+            if not self.it.jobs():
                 return
             time.sleep(0.01)
 

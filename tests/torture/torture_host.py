@@ -66,7 +66,10 @@ class Host:
     def processes(self):
         found = []
         ids = [row[0] for row in self.rows()]
-        for line in self.it.processes().values():
+        spares = self.it.spares()
+        for pid, line in self.it.processes().items():
+            if pid in spares:
+                continue  # there is one when nothing is done
             whose = [vm_id for vm_id in ids if vm_id in line]
             found.append(f"process {line.split()[0]} of {whose[0]}" if whose else f"process {line[:200]}")
         helper = self.it.helper.pid if self.it.helper and self.it.helper.poll() is None else 0

@@ -1,7 +1,7 @@
 /*
  * torture-tracer: kills one process of banger just before its Nth system call.
  *
- * It seizes (ptrace(2)) a living bangerd and a living bangerd-root and follows what they start. What a process is follows
+ * It seizes (ptrace(2)) a living bangerd, its job processes and a living bangerd-root and follows what they start. What a process is follows
  * from its parent and its program: a child of bangerd is a job, a child of bangerd-root serves a request, and whatever
  * then executes a VMM is one. The system calls of all processes of the wanted role are counted together, in the order
  * in which they happen; at the entry of the Nth the process that makes it gets SIGKILL, so the call never happens.
@@ -284,12 +284,12 @@ static int trace(void)
 int main(int argc, char **argv)
 {
         wanted = N_ROLES;
-        for (int role = 0; argc == 5 && role < N_ROLES; role++)
+        for (int role = 0; argc >= 5 && role < N_ROLES; role++)
                 if (strcmp(argv[1], role_names[role]) == 0)
                         wanted = (enum role) role;
         if (wanted == N_ROLES) {
                 (void) fputs(
-                        "Usage: torture-tracer daemon|job|helper|vmm N DAEMON_PID HELPER_PID\n"
+                        "Usage: torture-tracer daemon|job|helper|vmm N DAEMON_PID HELPER_PID [JOB_PID...]\n"
                         "Kills the process of that role that makes the Nth system call; 0: only counts.\n",
                         stderr);
                 return 2;
@@ -297,5 +297,8 @@ int main(int argc, char **argv)
         kill_at = strtoul(argv[2], NULL, 10);
         if (seize(argv[3], ROLE_DAEMON) || seize(argv[4], ROLE_HELPER))
                 return 1;
+        for (int i = 5; i < argc; i++) /* those that wait for their request */
+                if (seize(argv[i], ROLE_JOB))
+                        return 1;
         return trace();
 }
