@@ -132,15 +132,20 @@ static void drain(int tap_fd)
                         return;
 }
 
-int network_adopt(const struct network_settings *settings, const struct network_guest *guest, int tap_fd,
-                  struct err *err)
+int network_adopt_begin(const struct network_settings *settings, const struct network_guest *guest,
+                        struct priv_pin **ret_adoption, struct err *err)
 {
         char mac[NETWORK_MAC_MAX] = "";
         struct priv_tap wish;
         int r = wish_of(settings, guest, mac, &wish, err);
 
-        if (r == 0)
-                r = priv_pin_tap(settings->helper_socket, &wish, err);
+        return r == 0 ? priv_pin_tap_begin(settings->helper_socket, &wish, ret_adoption, err) : r;
+}
+
+int network_adopt_end(struct priv_pin *owned_adoption, int tap_fd, struct err *err)
+{
+        int r = priv_pin_tap_end(owned_adoption, err);
+
         if (r == 0)
                 drain(tap_fd);
         return r;

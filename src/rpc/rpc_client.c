@@ -161,19 +161,27 @@ static int drop(struct rpc_pending *pending, struct rpc_reply *ret_reply, struct
         return -ECANCELED;
 }
 
+int rpc_pending_wait(struct rpc_pending *pending, struct rpc_reply *ret_reply, struct err *err)
+{
+        const struct rpc_request *request = pending->request;
+        uint64_t deadline = request->timeout_ms ? clock_monotonic_ms() + request->timeout_ms : UINT64_MAX;
+        int r;
+
+        do {
+                r = wait_for_answer(pending->sock, request, deadline, err);
+                r = r == -ECANCELED ? drop(pending, ret_reply, err)
+                    : r < 0         ? r
+                                    : rpc_pending_read(pending, ret_reply, err);
+        } while (r == 0);
+        return r < 0 ? r : 0;
+}
+
 int rpc_call_on(int sock, const struct rpc_request *request, struct rpc_reply *ret_reply, struct err *err)
 {
-        uint64_t deadline = request->timeout_ms ? clock_monotonic_ms() + request->timeout_ms : UINT64_MAX;
         scoped(rpc_pending_done) struct rpc_pending pending = { 0 };
         int r = rpc_pending_begin(sock, request, &pending, err);
 
-        while (r == 0) {
-                r = wait_for_answer(sock, request, deadline, err);
-                r = r == -ECANCELED ? drop(&pending, ret_reply, err)
-                    : r < 0         ? r
-                                    : rpc_pending_read(&pending, ret_reply, err);
-        }
-        return r < 0 ? r : 0;
+        return r < 0 ? r : rpc_pending_wait(&pending, ret_reply, err);
 }
 
 int rpc_call(const char *socket_path, const struct rpc_request *request, struct rpc_reply *ret_reply,

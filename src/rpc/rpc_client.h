@@ -53,6 +53,8 @@ int rpc_pending_begin(int sock, const struct rpc_request *request, struct rpc_pe
                       struct err *err);
 /* Takes what has come, without waiting. 1: the answer is in *ret_reply; 0: more must come (poll for POLLIN); -code as above. */
 int rpc_pending_read(struct rpc_pending *pending, struct rpc_reply *ret_reply, struct err *err);
+/* Waits for the answer as rpc_call() does; request->timeout_ms counts from here. 0 or -code. */
+int rpc_pending_wait(struct rpc_pending *pending, struct rpc_reply *ret_reply, struct err *err);
 void rpc_pending_done(struct rpc_pending *pending);
 
 static inline void rpc_reply_done_at_scope_end(struct rpc_reply *reply)

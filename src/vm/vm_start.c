@@ -42,6 +42,7 @@ struct start {
         struct vmm_process process; /* pidfd owned */
         struct kernel kernel;       /* owned */
         int tap_fd;                 /* owned */
+        struct priv_pin *adoption;  /* owned; of the tap, while the helper is at it */
         int boot_listener;          /* owned */
         char mac[NETWORK_MAC_MAX];
         char *rootfs, *work, *api, *vsock, *console, *log; /* owned */
@@ -129,15 +130,25 @@ static int network_begin(void *context, struct err *err)
         r = write_ledger(start, err);
         if (r < 0)
                 return r;
-        return start->tap_fd >= 0 ? network_adopt(&settings, &guest, start->tap_fd, err)
+        return start->tap_fd >= 0 ? network_adopt_begin(&settings, &guest, &start->adoption, err)
                                   : network_attach(&settings, &guest, &start->tap_fd, err);
+}
+
+/* The helper pins a tap of the pool while the VMM is loaded. */
+static int end_adoption(struct start *start, struct err *err)
+{
+        struct priv_pin *adoption = take_ptr(start->adoption);
+
+        return adoption ? network_adopt_end(adoption, start->tap_fd, err) : 0;
 }
 
 static void network_undo(void *context, struct err *err)
 {
-        const struct start *start = context;
+        struct start *start = context;
         const struct network_settings settings = vm_network_settings(start->spec);
+        struct err ignored = { 0 }; /* what it made goes now, and what it did not is not missed */
 
+        (void) end_adoption(start, &ignored);
         (void) network_detach(&settings, start->ledger.tap, start->spec->address, err);
 }
 
@@ -213,6 +224,8 @@ static int vmm_begin(void *context, struct err *err)
                 return r;
         machine.cgroup = start->ledger.cgroup[0] != '\0' ? start->ledger.cgroup : NULL;
         r = vmm_launch(&start->vmm, &machine, VMM_LAUNCH_MS, &start->process, err);
+        if (r == 0)
+                r = end_adoption(start, err);
         if (r < 0)
                 return r;
         /* banger-qemu has it now, and Firecracker opens the tap by name, which a second opener would keep it from */

@@ -1,9 +1,13 @@
 #include "privileged/client/priv_client.h"
 
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "base/fd.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/scoped.h"
 #include "base/text.h"
 #include "privileged/contract/priv_methods.h"
 #include "rpc/rpc_client.h"
@@ -11,33 +15,80 @@
 /* Longer than the helper allows itself, so that its own word comes first. */
 #define ANSWER_TIMEOUT_MS 40000
 
-/* The helper is ours and answers what was asked, but for one thing: descriptors that nobody asked for are closed. */
-static int call(const char *socket, enum priv_method method, json_t *owned_params,
-                struct rpc_reply *ret_reply, struct err *err)
+/* A request under way. */
+struct request {
+        enum priv_method method;
+        int sock; /* owned */
+        struct rpc_request asked;
+        struct rpc_pending pending;
+};
+
+static void request_done(struct request *request)
+{
+        rpc_pending_done(&request->pending);
+        close_at_scope_end(&request->sock);
+}
+
+static void request_done_at_scope_end(struct request *request)
+{
+        request_done(request);
+}
+
+static int explain(int r, struct err *err)
+{
+        return r < 0 ? err_wrap(err, "root helper") : r;
+}
+
+/* request stays where it is until it is done. */
+static int begin(const char *socket, enum priv_method method, json_t *owned_params, struct request *request,
+                 struct err *err)
 {
         json_auto_t *params = owned_params;
-        const struct rpc_request request = {
-                .method = priv_methods[method].name,
-                .params = params,
-                .op_id = log_op_id(),
-                .timeout_ms = ANSWER_TIMEOUT_MS,
-        };
-        int r = rpc_call(socket, &request, ret_reply, err);
+        int r;
 
-        if ((r == -ENOENT || r == -ECONNREFUSED) && !*ret_reply->code) {
-                *err = (struct err){ 0 };
+        *request = (struct request){
+                .method = method,
+                .sock = fd_unix_connect(socket),
+                .asked = {
+                        .method = priv_methods[method].name,
+                        .params = params,
+                        .op_id = log_op_id(),
+                        .timeout_ms = ANSWER_TIMEOUT_MS,
+                },
+        };
+        if (request->sock == -ENOENT || request->sock == -ECONNREFUSED)
                 return err_set(err, ENOTCONN, priv_methods[method].name,
                                "the root helper (bangerd-root) does not run: nothing listens on '%s'; "
                                "'banger vm start' and 'vm run' start it, by root or with sudo",
                                socket);
-        }
-        if (r < 0)
-                return err_wrap(err, "root helper");
-        if (ret_reply->n_fds != priv_methods[method].n_fds_out)
-                return err_set(err, EBADMSG, priv_methods[method].name,
+        if (request->sock < 0)
+                return err_set(err, -request->sock, priv_methods[method].name,
+                               "root helper: connect to '%s': %s", socket, strerror(-request->sock));
+        r = explain(rpc_pending_begin(request->sock, &request->asked, &request->pending, err), err);
+        request->asked.params = NULL; /* sent */
+        return r;
+}
+
+/* The helper is ours and answers what was asked, but for one thing: descriptors that nobody asked for are closed. */
+static int end(struct request *request, struct rpc_reply *ret_reply, struct err *err)
+{
+        const struct rpc_method *method = &priv_methods[request->method];
+        int r = explain(rpc_pending_wait(&request->pending, ret_reply, err), err);
+
+        if (r == 0 && ret_reply->n_fds != method->n_fds_out)
+                return err_set(err, EBADMSG, method->name,
                                "root helper: answered with %zu descriptors instead of %u", ret_reply->n_fds,
-                               priv_methods[method].n_fds_out);
-        return 0;
+                               method->n_fds_out);
+        return r;
+}
+
+static int call(const char *socket, enum priv_method method, json_t *owned_params,
+                struct rpc_reply *ret_reply, struct err *err)
+{
+        scoped(request_done) struct request request = { .sock = FD_NONE };
+        int r = begin(socket, method, owned_params, &request, err);
+
+        return r < 0 ? r : end(&request, ret_reply, err);
 }
 
 static int call_without_answer(const char *socket, enum priv_method method, json_t *owned_params,
@@ -114,11 +165,37 @@ int priv_create_tap(const char *socket, const struct priv_tap *tap, int *ret_fd,
         return r;
 }
 
-int priv_pin_tap(const char *socket, const struct priv_tap *tap, struct err *err)
+struct priv_pin {
+        struct request request;
+};
+
+int priv_pin_tap_begin(const char *socket, const struct priv_tap *tap, struct priv_pin **ret_pin,
+                       struct err *err)
 {
+        struct priv_pin *pin;
         int r = check_tap(tap, err);
 
-        return r == 0 ? call_without_answer(socket, PRIV_PIN_TAP, tap_params(tap), err) : r;
+        if (r < 0)
+                return r;
+        pin = xcalloc(1, sizeof(*pin));
+        r = begin(socket, PRIV_PIN_TAP, tap_params(tap), &pin->request, err);
+        if (r == 0) {
+                *ret_pin = pin;
+                return 0;
+        }
+        request_done(&pin->request);
+        free(pin);
+        return r;
+}
+
+int priv_pin_tap_end(struct priv_pin *owned_pin, struct err *err)
+{
+        scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
+        int r = end(&owned_pin->request, &reply, err);
+
+        request_done(&owned_pin->request);
+        free(owned_pin);
+        return r;
 }
 
 int priv_delete_tap(const char *socket, const char *tap, const char *guest_ip, struct err *err)

@@ -25,8 +25,14 @@ struct priv_tap {
 };
 /* *ret_fd is the open tap, the caller's (virtio-net header on, one queue). EBUSY while somebody has it open. */
 int priv_create_tap(const char *socket, const struct priv_tap *tap, int *ret_fd, struct err *err);
-/* For a tap of the pool, which somebody has open. EEXIST when it has a pin already, ENODEV when it is gone. */
-int priv_pin_tap(const char *socket, const struct priv_tap *tap, struct err *err);
+/*
+ * For a tap of the pool, which somebody has open. EEXIST when it has a pin already, ENODEV when it is gone. The helper works
+ * while the caller does something else: each pin that begun must be ended, which waits for it and frees it.
+ */
+struct priv_pin;
+int priv_pin_tap_begin(const char *socket, const struct priv_tap *tap, struct priv_pin **ret_pin,
+                       struct err *err);
+int priv_pin_tap_end(struct priv_pin *owned_pin, struct err *err);
 /* A missing one is success. What its guest was allowed goes with it; guest_ip may be NULL when a pin tells it. */
 int priv_delete_tap(const char *socket, const char *tap, const char *guest_ip, struct err *err);
 int priv_ensure_nat(const char *socket, const char *guest_ip, const char *tap, bool enable, struct err *err);
