@@ -119,6 +119,22 @@ static bool find_living(struct daemon *daemon, const struct store_vm *vm, struct
                api_agrees(vm, api);
 }
 
+/*
+ * A VM that was made whole and never ran has its disks and no ledger, so one with an unreadable ledger is half-made
+ * (docs/decisions/0007), and so is one without a disk: its creator was killed between making the folder and the ledger. One
+ * without its folder was being removed, or never got it.
+ */
+static bool is_half_made(const struct store_vm *vm, const char *folder, const struct vm_ledger *ledger,
+                         bool is_unreadable)
+{
+        const struct vm_spec spec = { .folder = folder };
+        scoped_free char *rootfs = vm_path_rootfs(&spec);
+
+        if (ledger->phase == VM_PHASE_CREATING || file_is_missing(folder))
+                return true;
+        return vm->state == VM_CREATED && (is_unreadable || file_is_missing(rootfs));
+}
+
 static void reconcile_vm(struct daemon *daemon, struct store_vm *vm)
 {
         scoped_free char *folder = layout_join(daemon->vms_folder, vm->id, NULL);
@@ -139,12 +155,7 @@ static void reconcile_vm(struct daemon *daemon, struct store_vm *vm)
                         say("adopted a running vm", vm);
                 return;
         }
-        /*
-         * A VM that was made whole and never ran has no ledger, so an unreadable one is of a half-made VM
-         * (docs/decisions/0007). One without its folder was being removed, or never got it.
-         */
-        if (ledger.phase == VM_PHASE_CREATING || (vm->state == VM_CREATED && is_unreadable) ||
-            file_is_missing(folder)) {
+        if (is_half_made(vm, folder, &ledger, is_unreadable)) {
                 say("removing a half-made or half-removed vm", vm);
                 daemon_vm_clean_stale(daemon, vm, true);
         } else if (is_unreadable || ledger.phase != VM_PHASE_NONE || vm->state == VM_RUNNING ||

@@ -218,6 +218,18 @@ def test_what_a_vm_without_ledger_and_vmm_left_is_taken_away(instance, vm):
     instance.banger("vm", "start", name)
 
 
+def test_a_vm_whose_creator_left_only_its_folder_is_taken_away(instance):
+    instance.banger("vm", "create", *SMALL, "--no-start", "--name", "whole")
+    instance.banger("vm", "create", *SMALL, "--no-start", "--name", "half")
+    folder = instance.state / "vms" / instance.show("half")["id"]
+    instance.end_daemon(signal.SIGKILL)
+    for disk in ("rootfs.ext4", "root.ext4"):
+        (folder / disk).unlink()
+    wait_for(lambda: "half" not in [vm["name"] for vm in instance.json("vm", "list")] and not folder.exists())
+    assert instance.show("whole")["state"] == "created"
+    instance.banger("vm", "delete", "whole")
+
+
 def test_a_recycled_pid_and_a_stranger_are_never_adopted(instance, records):
     """The ledger names a process that lives: one of the owner's that is no VMM, then one of another user's that looks like one."""
     records("robbed")
