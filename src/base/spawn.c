@@ -74,7 +74,7 @@ static int drop_identity(const struct spawn *spawn)
         return 0;
 }
 
-/* In the child: returns only when exec failed. */
+/* In the child, which may have the parent's memory (vfork(2)): it changes nothing there. Returns only when exec failed. */
 static int become(const struct spawn *spawn, pid_t parent)
 {
         int r;
@@ -99,32 +99,51 @@ static int become(const struct spawn *spawn, pid_t parent)
         }
         if (spawn->folder && chdir(spawn->folder) < 0)
                 return -errno;
-        if (spawn->env)
-                environ = (char **) (uintptr_t) spawn->env;
-        (void) execvp(spawn->argv[0], (char *const *) (uintptr_t) spawn->argv);
+        (void) execvpe(spawn->argv[0], (char *const *) (uintptr_t) spawn->argv,
+                       spawn->env ? (char *const *) (uintptr_t) spawn->env : environ);
         return -errno;
 }
 
-/* fork(), the child in a cgroup from its first instruction: moving it afterwards stops every fork of the host meanwhile. */
+/* The child in a cgroup from its first instruction: moving it afterwards stops every fork of the host meanwhile. */
 static pid_t fork_into(const char *cgroup)
 {
         struct clone_args args = { .flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD };
-        scoped_close int fd = FD_NONE;
+        scoped_close int fd = open(cgroup, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
-        if (!cgroup)
-                return fork();
-        fd = open(cgroup, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
                 return -1;
         args.cgroup = (unsigned) fd;
         return (pid_t) syscall(SYS_clone3, &args, sizeof(args));
 }
 
+/*
+ * vfork(2): copying the page tables of a daemon takes longer than exec. Not where the identity changes, of which the C
+ * library keeps account in memory. A failure of the child is written to report, as an errno of below 0.
+ */
+static pid_t begin_child(const struct spawn *spawn, int report)
+{
+        pid_t parent = getpid(), pid;
+
+        if (spawn->cgroup)
+                pid = fork_into(spawn->cgroup);
+        else if (spawn->drop_to)
+                pid = fork();
+        else
+                pid = vfork(); /* NOLINT(clang-analyzer-security.insecureAPI.vfork): become() keeps to its rules */
+        if (pid == 0) {
+                int why = become(spawn, parent);
+
+                (void) !write(report, &why, sizeof(why));
+                _exit(127); /* NOLINT(clang-analyzer-unix.Vfork): ends the child only */
+        }
+        return pid;
+}
+
 int spawn_start(const struct spawn *spawn, pid_t *ret_pid, int *ret_pidfd, struct err *err)
 {
         scoped_close int report_read = FD_NONE, report_write = FD_NONE, pidfd = FD_NONE;
         int report[2], failure = 0;
-        pid_t parent = getpid(), pid;
+        pid_t pid;
 
         if (pipe2(report, O_CLOEXEC) < 0)
                 return err_errno(err, "spawn.start", "pipe");
@@ -134,15 +153,9 @@ int spawn_start(const struct spawn *spawn, pid_t *ret_pid, int *ret_pidfd, struc
         if (report_write < 0)
                 return err_errno(err, "spawn.start", "pipe");
 
-        pid = fork_into(spawn->cgroup);
+        pid = begin_child(spawn, report_write);
         if (pid < 0)
                 return err_errno(err, "spawn.start", "fork for '%s'", spawn->argv[0]);
-        if (pid == 0) {
-                failure = become(spawn, parent);
-                (void) !write(report_write, &failure, sizeof(failure));
-                _exit(127);
-        }
-
         (void) close(take_fd(&report_write));
         pidfd = fd_pidfd_open(pid);
         if (fd_read_full(report_read, &failure, sizeof(failure)) == 0) {
