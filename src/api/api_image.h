@@ -34,8 +34,6 @@ struct image_ref_params {
 
 extern const struct rpc_method api_image_pull; /* streams; the image's object */
 extern const struct rpc_method api_image_list; /* {"images":[...]} */
-/* {"rows": text}: a line an image, its cells separated by tabs: name, "local" or "registered", kernel, size_bytes, real_bytes,
- * created_at. For tables of a thousand images, whose objects take tens of milliseconds to make and to read. */
 /*
  * {"rows": text}: name, state, kernel, bytes, bytes on the disk and time of each local image, then of each that could be pulled.
  * Cells and rows have ends that JSON need not escape: with a thousand images that is most of what the table costs.
