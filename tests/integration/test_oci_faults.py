@@ -85,9 +85,9 @@ def cached(instance):
 
 
 def working(instance):
-    """All processes, but the one that the daemon has started for the next pull."""
-    waiting = [pid for _, pid, parent in importers(instance) if parent == instance.daemon_pid()][:1]
-    return [line for pid, line in instance.processes().items() if pid not in waiting]
+    """All processes, but those that wait for the next job."""
+    spares = instance.spares()
+    return [line for pid, line in instance.processes().items() if pid not in spares]
 
 
 def nothing_else_stays(instance):
