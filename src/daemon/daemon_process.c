@@ -41,12 +41,12 @@ static int begin(const char *program, struct daemon_process *ret_process, struct
                                .death_signal = SIGKILL,
                                .new_session = true };
 
+        *ret_process = (struct daemon_process){ .pidfd = FD_NONE, .sock = FD_NONE };
         if (r < 0)
                 return err_set(err, -r, "job.start", "socket pair: %s", strerror(-r));
         near = ends[0];
         far = ends[1];
         (void) snprintf(number, sizeof(number), "%d", far);
-        *ret_process = (struct daemon_process){ .pidfd = FD_NONE, .sock = FD_NONE };
         r = spawn_start(&spawn, &ret_process->pid, &ret_process->pidfd, err);
         if (r == 0)
                 ret_process->sock = take_fd(&near);

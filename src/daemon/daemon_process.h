@@ -15,7 +15,10 @@ struct daemon_process {
         bool has_waited; /* for this job */
 };
 
-/* A process that waits on the other end of sock for its request: the spare, unless it must be a fresh one. */
+/*
+ * A process that waits on the other end of sock for its request: the spare, unless it must be a fresh one. On failure
+ * *ret_process has no descriptors.
+ */
 int daemon_process_begin(struct daemon *daemon, enum daemon_program program, bool is_fresh,
                          struct daemon_process *ret_process, struct err *err);
 /* Starts the spare of a program, when there is none. A failure is nobody's concern. */
