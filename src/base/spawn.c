@@ -116,14 +116,27 @@ static pid_t fork_into(const char *cgroup)
         return (pid_t) syscall(SYS_clone3, &args, sizeof(args));
 }
 
+/* errno stays what it is. */
+static void restore_mask(const sigset_t *mask)
+{
+        int saved_errno = errno;
+
+        (void) sigprocmask(SIG_SETMASK, mask, NULL);
+        errno = saved_errno;
+}
+
 /*
  * vfork(2): copying the page tables of a daemon takes longer than exec. Not where the identity changes, of which the C
- * library keeps account in memory. A failure of the child is written to report, as an errno of below 0.
+ * library keeps account in memory. No signal comes before the child has given up its handlers, which would run on its
+ * parent's memory. A failure of the child is written to report, as an errno of below 0.
  */
 static pid_t begin_child(const struct spawn *spawn, int report)
 {
         pid_t parent = getpid(), pid;
+        sigset_t all, before;
 
+        (void) sigfillset(&all);
+        (void) sigprocmask(SIG_SETMASK, &all, &before);
         if (spawn->cgroup)
                 pid = fork_into(spawn->cgroup);
         else if (spawn->drop_to)
@@ -136,6 +149,7 @@ static pid_t begin_child(const struct spawn *spawn, int report)
                 (void) !write(report, &why, sizeof(why));
                 _exit(127); /* NOLINT(clang-analyzer-unix.Vfork): ends the child only */
         }
+        restore_mask(&before);
         return pid;
 }
 
