@@ -41,6 +41,7 @@ extern const struct rpc_method api_image_list; /* {"images":[...]} */
 extern const struct rpc_method api_image_rows;
 #define API_IMAGE_CELL_END '|'
 #define API_IMAGE_ROW_END  ';'
+#define API_IMAGE_ENDS     "|;"
 
 extern const struct rpc_method api_image_catalog; /* {"images":[...]} */
 extern const struct rpc_method api_image_show;

@@ -46,6 +46,9 @@ enum vm_row {
         VM_ROW_LABELS,     /* an object of strings, as JSON */
         VM_N_ROW
 };
+#define API_VM_CELL_END '\t'
+#define API_VM_ROW_END  '\n'
+#define API_VM_ENDS     "\t\n"
 
 #define VM_LIMIT_MAX     (UINT64_C(1) << 40) /* of operations and bytes a second */
 #define VM_BANDWIDTH_MIN (64 * KIB)

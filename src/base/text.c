@@ -208,13 +208,13 @@ void text_make_printable(char *s)
         }
 }
 
-void text_append_cell(struct text *text, const char *cell, char end)
+void text_append_cell(struct text *text, const char *cell, const char *ends, char end)
 {
         size_t from = text->n;
 
         text_append(text, cell);
         for (; from < text->n; from++)
-                if ((unsigned char) text->s[from] < ' ')
+                if ((unsigned char) text->s[from] < ' ' || strchr(ends, text->s[from]))
                         text->s[from] = '?';
         text_append_bytes(text, &end, 1);
 }

@@ -58,10 +58,10 @@ void text_hex(const void *data, size_t n, char *out);
 void text_make_printable(char *s);
 
 /*
- * Rows of text: cells, each followed by its end ('\t' within a row, '\n' behind it). What could be taken for an end becomes '?'.
- * Cutting takes the next cell off *at, in place; "" when there is none.
+ * Rows of text: cells, each followed by its end. ends: all of those that the rows have; what could be taken for one, or is a
+ * control character, becomes '?'. Cutting takes the next cell off *at, in place; "" when there is none.
  */
-void text_append_cell(struct text *text, const char *cell, char end);
+void text_append_cell(struct text *text, const char *cell, const char *ends, char end);
 char *text_cut_cell(char **at, char end);
 
 /* A single-quoted POSIX shell word: it's -> 'it'\''s'. The caller owns it. */

@@ -27,7 +27,7 @@ void vms_one_done(struct vms_one *one)
 
 bool vms_next(const struct vms *vms, size_t *at, struct vms_one *one)
 {
-        const char *line = vms->lines + *at, *end = *at < vms->n ? memchr(line, '\n', vms->n - *at) : NULL;
+        const char *line = vms->lines + *at, *end = *at < vms->n ? memchr(line, API_VM_ROW_END, vms->n - *at) : NULL;
         char *rest;
 
         if (!end)
@@ -37,7 +37,7 @@ bool vms_next(const struct vms *vms, size_t *at, struct vms_one *one)
         text_append_bytes(&one->bytes, line, (size_t) (end - line));
         rest = one->bytes.s;
         for (size_t cell = 0; cell < VM_N_ROW; cell++)
-                one->cells[cell] = text_cut_cell(&rest, '\t');
+                one->cells[cell] = text_cut_cell(&rest, API_VM_CELL_END);
         return true;
 }
 

@@ -52,30 +52,27 @@ DAEMON_HANDLER(daemon_image_list)
         return 0;
 }
 
-/* Nothing in a manifest may look like the end of a cell. */
-static void add_cell(struct text *rows, const char *cell, char end)
+static void add_cell(struct text *rows, const char *cell)
 {
-        size_t from = rows->n;
+        text_append_cell(rows, cell, API_IMAGE_ENDS, API_IMAGE_CELL_END);
+}
 
-        text_append(rows, cell);
-        for (; from < rows->n; from++)
-                if (rows->s[from] == API_IMAGE_CELL_END || rows->s[from] == API_IMAGE_ROW_END)
-                        rows->s[from] = '?';
-        text_append_bytes(rows, &end, 1);
+/* Of an image that is not here nothing is known. */
+static void add_bytes(struct text *rows, const struct image *image, uint64_t bytes)
+{
+        if (image->rootfs_size > 0)
+                text_appendf(rows, "%" PRIu64, bytes);
+        add_cell(rows, "");
 }
 
 static void add_row(struct text *rows, const struct image *image, const char *state)
 {
-        add_cell(rows, image->name, API_IMAGE_CELL_END);
-        add_cell(rows, state, API_IMAGE_CELL_END);
-        add_cell(rows, image->kernel, API_IMAGE_CELL_END);
-        if (image->rootfs_size > 0)
-                text_appendf(rows, "%" PRIu64, image->rootfs_size);
-        add_cell(rows, "", API_IMAGE_CELL_END);
-        if (image->rootfs_size > 0)
-                text_appendf(rows, "%" PRIu64, image->real_bytes);
-        add_cell(rows, "", API_IMAGE_CELL_END);
-        add_cell(rows, image->created_at ? image->created_at : "", API_IMAGE_ROW_END);
+        add_cell(rows, image->name);
+        add_cell(rows, state);
+        add_cell(rows, image->kernel);
+        add_bytes(rows, image, image->rootfs_size);
+        add_bytes(rows, image, image->real_bytes);
+        text_append_cell(rows, image->created_at ? image->created_at : "", API_IMAGE_ENDS, API_IMAGE_ROW_END);
 }
 
 static bool is_among(const struct image *images, unsigned n, const char *name)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/api_vm.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/scoped.h"
@@ -84,19 +85,24 @@ json_t *daemon_vm_object(const struct daemon *daemon, const struct store_vm *vm)
         return object;
 }
 
+static void add_cell(struct text *row, const char *cell)
+{
+        text_append_cell(row, cell, API_VM_ENDS, API_VM_CELL_END);
+}
+
 static void add_number(struct text *row, uint64_t number)
 {
         char digits[24];
-        int n = snprintf(digits, sizeof(digits), "%" PRIu64 "\t", number);
 
-        text_append_bytes(row, digits, (size_t) n);
+        (void) snprintf(digits, sizeof(digits), "%" PRIu64, number);
+        add_cell(row, digits);
 }
 
 static void add_guest_path(struct text *row, const struct store_vm *vm)
 {
         json_auto_t *workspace = vm->workspace[0] != '\0' ? workspace_object(vm) : NULL;
 
-        text_append_cell(row, json_text(workspace, "guest_path"), '\t');
+        add_cell(row, json_text(workspace, "guest_path"));
 }
 
 static void add_doing(struct text *row, const struct daemon *daemon, const struct store_vm *vm)
@@ -104,23 +110,23 @@ static void add_doing(struct text *row, const struct daemon *daemon, const struc
         const struct daemon_operation *o = daemon_operation_of_vm(daemon, vm->id);
         scoped_free char *doing = o ? xasprintf("%s %s", o->kind, o->stage) : NULL;
 
-        text_append_cell(row, doing ? doing : "", '\t');
+        add_cell(row, doing ? doing : "");
 }
 
 /* In the order of enum vm_row. */
 void daemon_vm_row(const struct daemon *daemon, const struct store_vm *vm, struct text *row)
 {
-        text_append_cell(row, vm->id, '\t');
-        text_append_cell(row, vm->name, '\t');
-        text_append_cell(row, daemon_vm_state(daemon, vm), '\t');
-        text_append_cell(row, vm->image, '\t');
+        add_cell(row, vm->id);
+        add_cell(row, vm->name);
+        add_cell(row, daemon_vm_state(daemon, vm));
+        add_cell(row, vm->image);
         add_number(row, vm->vcpu);
         add_number(row, vm->memory_mib);
         add_number(row, vm->disk_bytes);
-        text_append_cell(row, vm->address, '\t');
+        add_cell(row, vm->address);
         add_guest_path(row, vm);
         add_doing(row, daemon, vm);
         add_number(row, vm->created_ns / NS_PER_S);
-        text_append_cell(row, vm->labels, '\t');
-        text_append_bytes(row, "\n", 1);
+        add_cell(row, vm->labels);
+        text_append_cell(row, "", API_VM_ENDS, API_VM_ROW_END);
 }

@@ -55,14 +55,16 @@ static void a_row_is_cut_into_the_cells_it_was_made_of(void **state)
         char *at;
 
         (void) state;
-        text_append_cell(&row, "a", '\t');
-        text_append_cell(&row, "", '\t');
-        text_append_cell(&row, "b\tc\nd", '\n');
-        assert_string_equal(row.s, "a\t\tb?c?d\n");
+        text_append_cell(&row, "a", "\t\n", '\t');
+        text_append_cell(&row, "", "\t\n", '\t');
+        text_append_cell(&row, "b\tc\nd\033;", "\t\n", '\n');
+        text_append_cell(&row, "a|b;c\nd", "|;", ';');
+        assert_string_equal(row.s, "a\t\tb?c?d?;\na?b?c?d;");
         at = row.s;
         assert_string_equal(text_cut_cell(&at, '\t'), "a");
         assert_string_equal(text_cut_cell(&at, '\t'), "");
-        assert_string_equal(text_cut_cell(&at, '\n'), "b?c?d");
+        assert_string_equal(text_cut_cell(&at, '\n'), "b?c?d?;");
+        assert_string_equal(text_cut_cell(&at, ';'), "a?b?c?d");
         assert_string_equal(text_cut_cell(&at, '\t'), ""); /* none is left */
 }
 
