@@ -54,16 +54,6 @@ int cmd_image_promote(struct cli *cli, const struct cli_args *args, struct err *
         return call_and_name(cli, args, &api_image_promote, err);
 }
 
-static void add_size(struct table *table, const char *bytes)
-{
-        char size[SIZE_TEXT_MAX] = "";
-        uint64_t n;
-
-        if (text_parse_u64(bytes, UINT64_MAX, &n) == 0)
-                size_human(n, size);
-        table_add(table, size);
-}
-
 /* rows as image.rows gives them */
 static void add_rows(struct table *table, const char *rows)
 {
@@ -76,7 +66,7 @@ static void add_rows(struct table *table, const char *rows)
                 for (unsigned i = 0; i < 3; i++)
                         table_add(table, text_cut_cell(&cells, API_IMAGE_CELL_END));
                 for (unsigned i = 0; i < 2; i++)
-                        add_size(table, text_cut_cell(&cells, API_IMAGE_CELL_END));
+                        table_add_size(table, text_cut_cell(&cells, API_IMAGE_CELL_END), 1);
                 table_add(table, cells);
         }
 }

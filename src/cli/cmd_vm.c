@@ -4,7 +4,6 @@
 #include "api/api_vm.h"
 #include "base/json.h"
 #include "base/size.h"
-#include "base/text.h"
 #include "cli/cli_call.h"
 #include "cli/cli_commands.h"
 #include "cli/cli_vms.h"
@@ -12,24 +11,14 @@
 
 #define N_COLUMNS 9 /* of vm list and ps, of which the last is there when something is being done to a VM */
 
-static void add_size(struct table *table, const char *number, uint64_t unit)
-{
-        char size[SIZE_TEXT_MAX] = "";
-        uint64_t n;
-
-        if (text_parse_u64(number, UINT64_MAX / unit, &n) == 0)
-                size_human(n * unit, size);
-        table_add(table, size);
-}
-
 static void add_vm(struct table *table, const struct vms_one *vm)
 {
         table_add(table, vm->cells[VM_ROW_NAME]);
         table_add(table, vm->cells[VM_ROW_STATE]);
         table_add(table, vm->cells[VM_ROW_IMAGE]);
         table_add(table, vm->cells[VM_ROW_VCPU]);
-        add_size(table, vm->cells[VM_ROW_MEMORY_MIB], MIB);
-        add_size(table, vm->cells[VM_ROW_DISK_BYTES], 1);
+        table_add_size(table, vm->cells[VM_ROW_MEMORY_MIB], MIB);
+        table_add_size(table, vm->cells[VM_ROW_DISK_BYTES], 1);
         table_add(table, vm->cells[VM_ROW_ADDRESS]);
         table_add(table, vm->cells[VM_ROW_GUEST_PATH]);
         if (table->n_columns == N_COLUMNS)

@@ -22,17 +22,15 @@ static bool is_prunable(const struct vms_one *vm)
 
 static void show_one(struct table *table, const struct vms_one *vm)
 {
-        char disk[SIZE_TEXT_MAX] = "", created[CLOCK_TEXT_MAX] = "";
-        uint64_t bytes, seconds;
+        char created[CLOCK_TEXT_MAX] = "";
+        uint64_t seconds;
 
-        if (text_parse_u64(vm->cells[VM_ROW_DISK_BYTES], UINT64_MAX, &bytes) == 0)
-                size_human(bytes, disk);
         if (text_parse_u64(vm->cells[VM_ROW_CREATED], UINT64_MAX / NS_PER_S, &seconds) == 0)
                 clock_format(seconds * NS_PER_S, created);
         table_add(table, vm->cells[VM_ROW_NAME]);
         table_add(table, vm->cells[VM_ROW_STATE]);
         table_add(table, vm->cells[VM_ROW_IMAGE]);
-        table_add(table, disk);
+        table_add_size(table, vm->cells[VM_ROW_DISK_BYTES], 1);
         table_add(table, created);
         table_add(table, vm->cells[VM_ROW_GUEST_PATH]);
 }

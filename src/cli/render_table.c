@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "base/size.h"
+
 #define PADDING 2
 
 void table_add(struct table *table, const char *cell)
@@ -16,6 +18,16 @@ void table_add(struct table *table, const char *cell)
         text_append_bytes(&table->cells, shown, strlen(shown) + 1);
         text_make_printable(table->cells.s + from);
         table->n_cells++;
+}
+
+void table_add_size(struct table *table, const char *digits, uint64_t unit)
+{
+        char size[SIZE_TEXT_MAX] = "";
+        uint64_t n;
+
+        if (text_parse_u64(digits, UINT64_MAX / unit, &n) == 0)
+                size_human(n * unit, size);
+        table_add(table, size);
 }
 
 /* Characters, not bytes: UTF-8 continuation bytes (RFC 3629) take no place of their own. */

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include "base/text.h"
@@ -16,6 +17,8 @@ struct table {
 
 /* Copies; an empty or absent cell becomes "-" (S-041), control characters from outside become "?". */
 void table_add(struct table *table, const char *cell);
+/* A size of so many units, which are digits from outside; what is no number becomes "-". */
+void table_add_size(struct table *table, const char *digits, uint64_t unit);
 void table_print(const struct table *table, FILE *out);
 void table_done(struct table *table);
 
