@@ -132,22 +132,35 @@ static void drain(int tap_fd)
                         return;
 }
 
+struct network_adoption {
+        struct priv_pin *pin; /* owned */
+        int tap_fd;           /* borrowed */
+};
+
 int network_adopt_begin(const struct network_settings *settings, const struct network_guest *guest,
-                        struct priv_pin **ret_adoption, struct err *err)
+                        int tap_fd, struct network_adoption **ret_adoption, struct err *err)
 {
         char mac[NETWORK_MAC_MAX] = "";
+        struct priv_pin *pin = NULL;
         struct priv_tap wish;
         int r = wish_of(settings, guest, mac, &wish, err);
 
-        return r == 0 ? priv_pin_tap_begin(settings->helper_socket, &wish, ret_adoption, err) : r;
+        if (r == 0)
+                r = priv_pin_tap_begin(settings->helper_socket, &wish, &pin, err);
+        if (r < 0)
+                return r;
+        *ret_adoption = xcalloc(1, sizeof(**ret_adoption));
+        **ret_adoption = (struct network_adoption){ pin, tap_fd };
+        return 0;
 }
 
-int network_adopt_end(struct priv_pin *owned_adoption, int tap_fd, struct err *err)
+int network_adopt_end(struct network_adoption *owned_adoption, struct err *err)
 {
-        int r = priv_pin_tap_end(owned_adoption, err);
+        int r = priv_pin_tap_end(owned_adoption->pin, err);
 
         if (r == 0)
-                drain(tap_fd);
+                drain(owned_adoption->tap_fd);
+        free(owned_adoption);
         return r;
 }
 

@@ -47,12 +47,13 @@ int network_attach(const struct network_settings *settings, const struct network
                    int *ret_tap_fd, struct err *err);
 /*
  * The same for a tap of the pool, which is there and open in tap_fd (borrowed): it is pinned, and what came for it before is
- * thrown away. Until the end nothing may be sent or read through it; a begun adoption must be ended, also to give it up.
+ * thrown away. The helper works while the caller does something else, but sends and reads nothing through the tap; an adoption
+ * that was begun must be ended, also to give it up.
  */
-struct priv_pin;
+struct network_adoption;
 int network_adopt_begin(const struct network_settings *settings, const struct network_guest *guest,
-                        struct priv_pin **ret_adoption, struct err *err);
-int network_adopt_end(struct priv_pin *owned_adoption, int tap_fd, struct err *err);
+                        int tap_fd, struct network_adoption **ret_adoption, struct err *err);
+int network_adopt_end(struct network_adoption *owned_adoption, struct err *err);
 /* "" does not exist. */
 bool network_tap_exists(const char *tap);
 /* Tap and NAT go; missing ones are success. */

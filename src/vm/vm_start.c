@@ -38,12 +38,12 @@ struct start {
         const struct vm_spec *spec; /* borrowed */
         bool is_new;                /* its first start, right after vm_create() */
         struct vm_ledger ledger;
-        struct vmm vmm;             /* owned */
-        struct vmm_process process; /* pidfd owned */
-        struct kernel kernel;       /* owned */
-        int tap_fd;                 /* owned */
-        struct priv_pin *adoption;  /* owned; of the tap, while the helper is at it */
-        int boot_listener;          /* owned */
+        struct vmm vmm;                    /* owned */
+        struct vmm_process process;        /* pidfd owned */
+        struct kernel kernel;              /* owned */
+        int tap_fd;                        /* owned */
+        struct network_adoption *adoption; /* owned; of the tap, while the helper is at it */
+        int boot_listener;                 /* owned */
         char mac[NETWORK_MAC_MAX];
         char *rootfs, *work, *api, *vsock, *console, *log; /* owned */
         struct vm_started *started;                        /* borrowed */
@@ -130,16 +130,17 @@ static int network_begin(void *context, struct err *err)
         r = write_ledger(start, err);
         if (r < 0)
                 return r;
-        return start->tap_fd >= 0 ? network_adopt_begin(&settings, &guest, &start->adoption, err)
-                                  : network_attach(&settings, &guest, &start->tap_fd, err);
+        return start->tap_fd >= 0
+                       ? network_adopt_begin(&settings, &guest, start->tap_fd, &start->adoption, err)
+                       : network_attach(&settings, &guest, &start->tap_fd, err);
 }
 
 /* The helper pins a tap of the pool while the VMM is loaded. */
 static int end_adoption(struct start *start, struct err *err)
 {
-        struct priv_pin *adoption = take_ptr(start->adoption);
+        struct network_adoption *adoption = take_ptr(start->adoption);
 
-        return adoption ? network_adopt_end(adoption, start->tap_fd, err) : 0;
+        return adoption ? network_adopt_end(adoption, err) : 0;
 }
 
 static void network_undo(void *context, struct err *err)

@@ -27,7 +27,7 @@ struct priv_tap {
 int priv_create_tap(const char *socket, const struct priv_tap *tap, int *ret_fd, struct err *err);
 /*
  * For a tap of the pool, which somebody has open. EEXIST when it has a pin already, ENODEV when it is gone. The helper works
- * while the caller does something else: each pin that begun must be ended, which waits for it and frees it.
+ * while the caller does something else: each pin that was begun must be ended, which waits for it and frees it.
  */
 struct priv_pin;
 int priv_pin_tap_begin(const char *socket, const struct priv_tap *tap, struct priv_pin **ret_pin,
