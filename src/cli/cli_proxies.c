@@ -10,25 +10,19 @@
 #define OP "image.build"
 
 /* buildah hands on these to what it runs (buildah-build(1), --http-proxy). */
-static const char *const names[] = { "http_proxy", "https_proxy", "ftp_proxy", "no_proxy" };
+static const char *const names[CLI_PROXIES_MAX] = { "http_proxy", "https_proxy", "ftp_proxy", "no_proxy",
+                                                    "HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY" };
 
+/* An empty one is none. */
 static bool is_proxy(const char *entry, const char **ret_value)
 {
-        const char *equals = strchr(entry, '=');
+        size_t n = strcspn(entry, "=");
 
-        for (size_t i = 0; equals && i < sizeof(names) / sizeof(names[0]); i++) {
-                size_t n = strlen(names[i]);
-                bool small = (size_t) (equals - entry) == n && strncmp(entry, names[i], n) == 0;
-                bool capital = true;
-
-                for (size_t at = 0; at < n; at++)
-                        capital = capital && (names[i][at] == '_' ? entry[at] == '_'
-                                                                  : entry[at] == names[i][at] - 'a' + 'A');
-                if (small || (capital && entry + n == equals)) {
-                        *ret_value = equals + 1;
-                        return *(equals + 1) != '\0';
+        for (size_t i = 0; i < CLI_PROXIES_MAX; i++)
+                if (strlen(names[i]) == n && strncmp(entry, names[i], n) == 0 && entry[n] == '=') {
+                        *ret_value = entry + n + 1;
+                        return **ret_value != '\0';
                 }
-        }
         return false;
 }
 
