@@ -127,16 +127,15 @@ static void bind_vm(sqlite3_stmt *statement, const struct store_vm *vm)
         bind_text(statement, 24, vm->pending ? vm->pending : "");
 }
 
-/* place counts from 1 as in bind_vm(); SQLite counts columns from 0. A copy in bytes, which has the room for it. */
-static char *text_of(sqlite3_stmt *row, int place, struct text *bytes)
+/*
+ * place counts from 1 as in bind_vm(); SQLite counts columns from 0. The row's own: until its statement steps or is reset
+ * (sqlite.org/c3ref/column_blob.html).
+ */
+static char *text_of(sqlite3_stmt *row, int place)
 {
         const unsigned char *text = sqlite3_column_text(row, place - 1);
-        char *copy = bytes->s + bytes->n;
 
-        text_append_bytes(bytes, text ? (const char *) text : "",
-                          (size_t) sqlite3_column_bytes(row, place - 1));
-        text_append_bytes(bytes, "", 1);
-        return copy;
+        return (char *) (uintptr_t) (text ? (const char *) text : "");
 }
 
 static uint64_t number_of(sqlite3_stmt *row, int place)
@@ -157,45 +156,39 @@ static int state_of(sqlite3_stmt *row, enum vm_state *ret_state, struct err *err
                        (const char *) sqlite3_column_text(row, 0), name ? name : "");
 }
 
-/* Its texts are in bytes, one after another: a list of thousands is not as many times twelve strings. */
-static int vm_in(sqlite3_stmt *row, struct text *bytes, struct store_vm *ret_vm, struct err *err)
+/* Its texts are the row's: a list of thousands needs no copies. */
+static int vm_in(sqlite3_stmt *row, struct store_vm *ret_vm, struct err *err)
 {
-        static const int text_places[N_TEXTS] = { 1, 2, 4, 5, 10, 11, 12, 13, 14, 19, 23, 24 };
         enum vm_state state;
-        size_t n = N_TEXTS;
         int r = state_of(row, &state, err);
 
         if (r < 0)
                 return r;
-        for (size_t i = 0; i < N_TEXTS; i++)
-                n += (size_t) sqlite3_column_bytes(row, text_places[i] - 1);
-        bytes->n = 0;
-        (void) text_reserve(bytes, n);
         *ret_vm = (struct store_vm){
-                .id = text_of(row, 1, bytes),
-                .name = text_of(row, 2, bytes),
+                .id = text_of(row, 1),
+                .name = text_of(row, 2),
                 .state = state,
-                .image = text_of(row, 4, bytes),
-                .kernel = text_of(row, 5, bytes),
+                .image = text_of(row, 4),
+                .kernel = text_of(row, 5),
                 .vcpu = (uint32_t) number_of(row, 6),
                 .memory_mib = number_of(row, 7),
                 .disk_bytes = number_of(row, 8),
                 .nat = number_of(row, 9) != 0,
-                .address = text_of(row, 10, bytes),
-                .vmm = text_of(row, 11, bytes),
-                .boot_id = text_of(row, 12, bytes),
-                .last_error = text_of(row, 13, bytes),
-                .workspace = text_of(row, 14, bytes),
+                .address = text_of(row, 10),
+                .vmm = text_of(row, 11),
+                .boot_id = text_of(row, 12),
+                .last_error = text_of(row, 13),
+                .workspace = text_of(row, 14),
                 .created_ns = number_of(row, 15),
                 .updated_ns = number_of(row, 16),
                 .touched_ns = number_of(row, 17),
                 .peers = number_of(row, 18) != 0,
-                .tap = text_of(row, 19, bytes),
+                .tap = text_of(row, 19),
                 .disk_iops = number_of(row, 20),
                 .disk_bandwidth = number_of(row, 21),
                 .net_bandwidth = number_of(row, 22),
-                .labels = text_of(row, 23, bytes),
-                .pending = text_of(row, 24, bytes),
+                .labels = text_of(row, 23),
+                .pending = text_of(row, 24),
         };
         return 0;
 }
@@ -203,8 +196,7 @@ static int vm_in(sqlite3_stmt *row, struct text *bytes, struct store_vm *ret_vm,
 static int vm_of(sqlite3_stmt *row, struct store_vm *ret_vm, struct err *err)
 {
         char **texts[N_TEXTS];
-        scoped_text struct text bytes = { 0 };
-        int r = vm_in(row, &bytes, ret_vm, err);
+        int r = vm_in(row, ret_vm, err);
 
         if (r < 0)
                 return r;
@@ -401,7 +393,6 @@ int store_vm_list(struct store *store, struct store_vm **ret_vms, unsigned *ret_
 int store_vm_each(struct store *store, store_vm_visit *visit, void *userdata, struct err *err)
 {
         scoped(statement_rest) sqlite3_stmt *statement = NULL;
-        scoped_text struct text bytes = { 0 };
         int step, r = prepare(store, QUERY_VM_LIST, &statement, err);
 
         if (r < 0)
@@ -409,7 +400,7 @@ int store_vm_each(struct store *store, store_vm_visit *visit, void *userdata, st
         while ((step = sqlite3_step(statement)) == SQLITE_ROW) {
                 struct store_vm vm;
 
-                r = vm_in(statement, &bytes, &vm, err);
+                r = vm_in(statement, &vm, err);
                 if (r < 0)
                         return r;
                 visit(userdata, &vm);
@@ -427,10 +418,8 @@ int store_vm_addresses(struct store *store, char ***ret_addresses, unsigned *ret
         if (r < 0)
                 return r;
         while ((step = sqlite3_step(statement)) == SQLITE_ROW) {
-                const unsigned char *address = sqlite3_column_text(statement, 0);
-
                 addresses = xrealloc(addresses, (n + 1) * sizeof(*addresses));
-                addresses[n++] = xstrdup(address ? (const char *) address : "");
+                addresses[n++] = xstrdup(text_of(statement, 1));
         }
         if (step != SQLITE_DONE) {
                 r = store_failed(store->db, store->path, "store.vm", err);
