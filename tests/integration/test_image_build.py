@@ -137,6 +137,12 @@ def test_a_dockerfile_becomes_an_image_that_runs(instance, builder, base, folder
     assert instance.banger("vm", "run", "--rm", "--image", "app").stdout == "built with hello by http://192.0.2.3:1\n"
     done = instance.banger("image", "build", "--no-network", "--name", "debian-bookworm", folder, check=False)
     assert done.returncode == 1 and "give another --name" in done.stderr
+    # the same folder again replaces it
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY kept /\n")
+    instance.banger("image", "build", "--no-network", folder, timeout=600)
+    again = json.loads(instance.banger("image", "show", "app").stdout)
+    assert "/kept/" in listed(again, "/") and "/context/" not in listed(again, "/")
+    nothing_stays(instance)
 
 
 def test_a_build_that_fails_or_is_interrupted_leaves_nothing(instance, builder, folder):
@@ -158,7 +164,7 @@ def test_a_build_that_fails_or_is_interrupted_leaves_nothing(instance, builder, 
     assert slow.returncode != 0
     nothing_stays(instance)
     # what was built before is as it was
-    assert "/kept/" in listed(json.loads(instance.banger("image", "show", "app").stdout), "/context")
+    assert "/kept/" in listed(json.loads(instance.banger("image", "show", "app").stdout), "/")
     instance.banger("image", "delete", "app")
 
 
