@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """tar to ext4 in one pass against `tar x` and `mke2fs -d`, and an empty 8 GiB file system against mke2fs: medians of one run.
 
-bench_ext4.py [ARCHIVE]   default: an archive of /usr/lib/x86_64-linux-gnu and /usr/share. $BANGER_BUILD: a release build.
+bench_ext4.py BUILD   BUILD: a release build with tests. $BANGER_BENCH_TAR: the archive, else one of /usr/lib/x86_64-linux-gnu and /usr/share.
 Run as root, so that the other way keeps owners too.
 """
 import os
@@ -13,8 +13,7 @@ import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-TOOL = pathlib.Path(os.environ.get("BANGER_BUILD", ROOT / "build")) / "tests/unit/ext4_tool"
+TOOL = pathlib.Path(sys.argv[1]) / "tests/unit/ext4_tool"
 ROUNDS = 5
 ENVIRONMENT = dict(os.environ, PATH=os.environ["PATH"] + ":/usr/sbin:/sbin")
 
@@ -45,7 +44,7 @@ def theirs(archive, folder, image):
 def main():
     with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
         folder = pathlib.Path(name)
-        archive = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else folder / "tar"
+        archive = pathlib.Path(os.environ.get("BANGER_BENCH_TAR", folder / "tar"))
         if not archive.exists():
             run("tar", "-C", "/", "-c", "--format=pax", "-f", archive, "usr/lib/x86_64-linux-gnu", "usr/share")
         image, mine, others, empty, empty_others, memory = folder / "image", [], [], [], [], 0

@@ -13,8 +13,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "integration"))
 sys.path.insert(0, str(HERE))
-from bench_main import MIB, median, row, timed_inside  # noqa: E402 (the path is known only now)
-from instance import Instance  # noqa: E402
+from bench_main import MIB, installation, median, programs_of, row, timed_inside  # noqa: E402 (the path is known only now)
 
 GIB = 1 << 30
 
@@ -90,23 +89,12 @@ def bench_sessions(it, n=64):
 
 
 def main():
-    programs = pathlib.Path(sys.argv[1]).resolve()
-    programs = programs / "bin" if (programs / "bin").is_dir() else programs
     n = int(sys.argv[2]) if len(sys.argv) > 2 else 3
-    cache = pathlib.Path(os.environ.get("BANGER_TEST_CACHE", programs.parent / "test-cache"))
-    it = Instance(programs, cache)
-    try:
-        if not (it.state / "kernels/debian-6.1").is_dir():
-            it.pull("kernel", "debian-6.1")
-        if not (it.state / "images/debian-bookworm").is_dir():
-            it.pull("image", "debian-bookworm")
-        it.keep(cache)
+    with installation(programs_of(sys.argv[1])) as it:
         it.banger("vm", "create", "--name", "target")
         bench_copy(it, n)
         bench_stream(it)
         bench_sessions(it)
-    finally:
-        it.close()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "integration"))
 sys.path.insert(0, str(HERE))
-from bench_main import timed_inside  # noqa: E402 (the path is known only now)
+from bench_main import programs_of, timed_inside  # noqa: E402 (the path is known only now)
 from bench_oci import split  # noqa: E402
 from instance import Instance, sh  # noqa: E402
 from namespace_server import Quiet, Server  # noqa: E402
@@ -155,8 +155,7 @@ def bench_list(it, n, rounds):
 
 
 def main():
-    programs = pathlib.Path(sys.argv[1])
-    programs = programs / "bin" if (programs / "bin").is_dir() else programs
+    programs = programs_of(sys.argv[1])
     rounds, n_images = (int(sys.argv[i]) if len(sys.argv) > i else default for i, default in ((2, 5), (3, 1000)))
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
     it = Instance(programs)

@@ -16,8 +16,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "integration"))
 sys.path.insert(0, str(HERE))
-from bench_main import Daemon, median, row, timed  # noqa: E402 (the path is known only now)
-from instance import Instance  # noqa: E402
+from bench_main import Daemon, installation, median, programs_of, row, timed  # noqa: E402 (the path is known only now)
 
 TOGETHER = 8
 AGENT = "banger-agent"  # the name that its process has in a guest
@@ -158,17 +157,8 @@ def bench_deaf(it, n):
 
 
 def main():
-    programs = pathlib.Path(sys.argv[1]).resolve()
-    programs = programs / "bin" if (programs / "bin").is_dir() else programs
     n = int(sys.argv[2]) if len(sys.argv) > 2 else 60
-    cache = pathlib.Path(os.environ.get("BANGER_TEST_CACHE", programs.parent / "test-cache"))
-    it = Instance(programs, cache)
-    try:
-        if not (it.state / "kernels/debian-6.1").is_dir():
-            it.pull("kernel", "debian-6.1")
-        if not (it.state / "images/debian-bookworm").is_dir():
-            it.pull("image", "debian-bookworm")
-        it.keep(cache)
+    with installation(programs_of(sys.argv[1])) as it:
         it.banger("vm", "list")
         it.banger("vm", "create", *WORDS, "--name", "first")  # the pool is warmed by the first machine there is
         it.banger("vm", "stop", "first")
@@ -176,8 +166,6 @@ def main():
         bench_together(it, one)
         bench_stop(it, max(3, n // 10))
         bench_deaf(it, max(2, n // 20))
-    finally:
-        it.close()
 
 
 if __name__ == "__main__":

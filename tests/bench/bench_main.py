@@ -8,6 +8,7 @@ usage: bench_main.py PROGRAMS [N] [--kernel NAME[=FILE]]... [--only-run]
   --only-run   nothing but `vm run`
 """
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -318,19 +319,34 @@ def provide(it, kernel):
     return name
 
 
-def main():
-    wanted = arguments()
-    programs = wanted.programs.resolve()
-    n = wanted.n
+def programs_of(build):
+    """The folder of a build's programs; the build's own folder will do."""
+    build = pathlib.Path(build).resolve()
+    return build / "bin" if (build / "bin").is_dir() else build
+
+
+@contextlib.contextmanager
+def installation(programs):
+    """An instance with the default kernel and image; what was pulled is kept for the next run."""
     cache = pathlib.Path(os.environ.get("BANGER_TEST_CACHE", programs.parent / "test-cache"))
-    if not wanted.only_run:
-        bench_version(programs, n)
     it = Instance(programs, cache)
     try:
         provide(it, "debian-6.1")
         if not (it.state / "images/debian-bookworm").is_dir():
             it.pull("image", "debian-bookworm")
         it.keep(cache)
+        yield it
+    finally:
+        it.close()
+
+
+def main():
+    wanted = arguments()
+    programs = programs_of(wanted.programs)
+    n = wanted.n
+    if not wanted.only_run:
+        bench_version(programs, n)
+    with installation(programs) as it:
         kernels = [provide(it, kernel) for kernel in wanted.kernel or ["debian-6.1"]]
         it.banger("vm", "list")
         if wanted.only_run:
@@ -340,8 +356,6 @@ def main():
         bench_host_side(it, n)
         bench_run(it, n, kernels)
         bench_exec(it, n)
-    finally:
-        it.close()
 
 
 if __name__ == "__main__":

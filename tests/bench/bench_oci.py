@@ -2,7 +2,7 @@
 """An image of a registry on loopback to a bootable ext4, against skopeo + umoci + mke2fs, and against the floor of one
 download and one decompression: medians of one run. Each round takes each of them in turn.
 
-bench_oci.py [BUILD]   BUILD: a release build (default: build). $BANGER_BENCH_TAR: the tree of the image as a tar; without it, one of
+bench_oci.py BUILD   BUILD: a release build with tests. $BANGER_BENCH_TAR: the tree of the image as a tar; without it, one of
 /usr/lib/x86_64-linux-gnu and /usr/share. Run as root. Needs docker-registry, skopeo, umoci, curl, igzip, mke2fs.
 """
 import json
@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests/integration"))
 from oci_layout import Image, entry, tar, whiteout  # noqa: E402
 
-TOOL = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "build") / "tests/unit/oci_layers_tool"
+TOOL = pathlib.Path(sys.argv[1]) / "tests/unit/oci_layers_tool"
 ROUNDS = int(os.environ.get("BANGER_BENCH_ROUNDS", "5"))
 ENVIRONMENT = dict(os.environ, PATH=os.environ["PATH"] + ":/usr/sbin:/sbin")
 

@@ -16,7 +16,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "integration"))
 sys.path.insert(0, str(HERE))
-from bench_main import Daemon, MIB, resident, row, timed_inside  # noqa: E402 (the path is known only now)
+from bench_main import Daemon, MIB, programs_of, resident, row, timed_inside  # noqa: E402 (the path is known only now)
 from instance import Instance  # noqa: E402
 
 FEW = 3
@@ -84,11 +84,11 @@ def measure(it, n_records, n):
     return found, resident(it.daemon_pid())
 
 
-def bench_cycles(n):
+def bench_cycles(programs, n):
     """What making and removing a record leaves, in the file and in memory."""
-    tool = pathlib.Path(os.environ.get("BANGER_BUILD", HERE.parents[1] / "build-check")) / "tests/unit/store_cycles"
+    tool = programs.parent / "tests/unit/store_cycles"
     if not tool.exists():
-        print(f"record cycles: not measured: no {tool} (BANGER_BUILD names a build with tests)")
+        print(f"record cycles: not measured: no {tool} (a build with tests has it)")
         return
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         begun = time.monotonic()
@@ -101,7 +101,7 @@ def bench_cycles(n):
 
 
 def main():
-    programs = pathlib.Path(sys.argv[1]).resolve()
+    programs = programs_of(sys.argv[1])
     n_records = int(sys.argv[2]) if len(sys.argv) > 2 else 1000
     n_cycles = int(sys.argv[3]) if len(sys.argv) > 3 else 100000
     it = Instance(programs)
@@ -115,7 +115,7 @@ def main():
         fill(it, 0)
     finally:
         it.close()
-    bench_cycles(n_cycles)
+    bench_cycles(programs, n_cycles)
 
 
 if __name__ == "__main__":
