@@ -2,8 +2,8 @@
  * The pool: taps that are made ahead of time, open and shut to every frame until one is pinned to a guest (spec 9.1).
  * A batch is made by as many requests to the helper at once as are missing, at most 8. Names are tap-pool-<n>, and n only
  * grows. A tap that was given away is its VM's, in its record and its ledger; it goes with the VM's run, and a new one
- * is made instead. What a daemon that ended has left is taken up by the next, also when it is made a moment later. A helper that ends without an answer may have
- * made the tap: its name is asked for again, after a second, a few times.
+ * is made instead. What a daemon that ended has left is taken up by the next, also when it is made a moment later. A helper
+ * that ends without an answer may have made the tap: its name is asked for again, after a second, a few times.
  */
 #pragma once
 

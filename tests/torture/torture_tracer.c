@@ -1,8 +1,8 @@
 /*
  * torture-tracer: kills one process of banger just before its Nth system call.
  *
- * It seizes (ptrace(2)) a living bangerd, its job processes and a living bangerd-root and follows what they start. What a process is follows
- * from its parent and its program: a child of bangerd is a job, a child of bangerd-root serves a request, and whatever
+ * It seizes (ptrace(2)) a living bangerd, its job processes and a living bangerd-root and follows what they start. What a
+ * process is follows from its parent and its program: a child of bangerd is a job, a child of bangerd-root serves a request, and whatever
  * then executes a VMM is one. The system calls of all processes of the wanted role are counted together, in the order
  * in which they happen; at the entry of the Nth the process that makes it gets SIGKILL, so the call never happens.
  *
