@@ -27,7 +27,8 @@ void vms_one_done(struct vms_one *one)
 
 bool vms_next(const struct vms *vms, size_t *at, struct vms_one *one)
 {
-        const char *line = vms->lines + *at, *end = *at < vms->n ? memchr(line, API_VM_ROW_END, vms->n - *at) : NULL;
+        const char *line = vms->lines + *at,
+                   *end = *at < vms->n ? memchr(line, API_VM_ROW_END, vms->n - *at) : NULL;
         char *rest;
 
         if (!end)
