@@ -41,6 +41,20 @@ int file_read(const char *path, size_t max, char **ret_text, size_t *ret_n, stru
         return 0;
 }
 
+int file_read_end(const char *path, size_t max, char **ret_text, struct err *err)
+{
+        scoped_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+        scoped_free char *text = xcalloc(max + 1, 1);
+        struct stat st;
+
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return err_errno(err, "file.read", "open '%s'", path);
+        if (pread(fd, text, max, st.st_size > (off_t) max ? st.st_size - (off_t) max : 0) < 0)
+                return err_errno(err, "file.read", "read '%s'", path);
+        *ret_text = take_ptr(text);
+        return 0;
+}
+
 /* Makes the names in path's folder durable. */
 static int sync_folder_of(const char *path)
 {

@@ -9,6 +9,8 @@
 
 /* The whole file, NUL-terminated, at most max bytes (-EFBIG beyond). The caller frees it. */
 int file_read(const char *path, size_t max, char **ret_text, size_t *ret_n, struct err *err);
+/* The same of a file that may be of any length: the last max bytes at most. */
+int file_read_end(const char *path, size_t max, char **ret_text, struct err *err);
 
 /* Temp file beside it, fsync, rename, fsync of the folder: readers see the old or the new content, never a part. */
 int file_replace(const char *path, const void *data, size_t n, mode_t mode, struct err *err);

@@ -252,22 +252,12 @@ static int wait_until_end(int pidfd, uint64_t deadline_ms)
         return fd_wait(pidfd, POLLIN, deadline_ms == UINT64_MAX ? -1 : clock_left_ms(deadline_ms));
 }
 
-static void trim_end(struct text *text)
-{
-        while (text->n > 0 && (text->s[text->n - 1] == '\n' || text->s[text->n - 1] == ' '))
-                text->s[--text->n] = '\0';
-}
-
 /* The last line says most: programs end with what went wrong. */
 static const char *last_line(struct text *text)
 {
-        const char *newline;
+        const char *line = text->n > 0 ? text_last_line(text->s) : "";
 
-        trim_end(text);
-        if (text->n == 0)
-                return "it said nothing";
-        newline = strrchr(text->s, '\n');
-        return newline ? newline + 1 : text->s;
+        return *line != '\0' ? line : "it said nothing";
 }
 
 static int open_pipe(int *ret_read, int *ret_write)

@@ -208,6 +208,17 @@ void text_make_printable(char *s)
         }
 }
 
+char *text_last_line(char *text)
+{
+        size_t n = strlen(text);
+        char *newline;
+
+        while (n > 0 && strchr(" \r\n", text[n - 1]))
+                text[--n] = '\0';
+        newline = strrchr(text, '\n');
+        return newline ? newline + 1 : text;
+}
+
 void text_append_cell(struct text *text, const char *cell, const char *ends, char end)
 {
         size_t from = text->n;

@@ -57,6 +57,9 @@ void text_hex(const void *data, size_t n, char *out);
 /* A stranger's words before they meet a terminal: its control characters, also those of ISO 6429's C1 in UTF-8, become '?'. */
 void text_make_printable(char *s);
 
+/* The last line that says anything, in place: blank ends of text are cut off. */
+char *text_last_line(char *text);
+
 /*
  * Rows of text: cells, each followed by its end. ends: all of those that the rows have; what could be taken for one, or is a
  * control character, becomes '?'. Cutting takes the next cell off *at, in place; "" when there is none.

@@ -115,16 +115,11 @@ static void add_last_words(const struct layout *layout, const char *name, struct
         scoped_free char *path = xasprintf("%s/%s.log", layout->runtime, name);
         scoped_free char *text = NULL;
         json_auto_t *entry = NULL;
-        char *end;
         const char *line;
 
-        if (file_read(path, LOG_TAIL_MAX, &text, NULL, &ignored) < 0)
+        if (file_read_end(path, LOG_TAIL_MAX, &text, &ignored) < 0)
                 return;
-        end = text + strlen(text);
-        while (end > text && end[-1] == '\n')
-                *--end = '\0';
-        line = strrchr(text, '\n');
-        line = line ? line + 1 : text;
+        line = text_last_line(text);
         entry = json_loads(line, 0, NULL);
         text_appendf(ret, ": %.600s", *json_text(entry, "error") ? json_text(entry, "error") : line);
 }

@@ -1,10 +1,8 @@
 #include "vm/vm_start.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cgroup.h"
@@ -275,27 +273,19 @@ static int disk_begin(void *context, struct err *err)
         return vm_fill_disks(start->spec, err);
 }
 
-/* What the guest's console said last, to explain a guest that never called. */
+/* What the guest's console said last, to explain a guest that never called. Nothing that steers a terminal. */
 static void add_console_tail(const struct start *start, struct err *err)
 {
-        char tail[CONSOLE_TAIL + 1], *line;
-        scoped_close int fd = open(start->console, O_RDONLY | O_CLOEXEC);
-        struct stat st;
-        ssize_t n;
+        scoped_free char *tail = NULL;
+        struct err unread = { 0 };
+        char *line;
 
-        if (fd < 0 || fstat(fd, &st) < 0)
+        if (file_read_end(start->console, CONSOLE_TAIL, &tail, &unread) < 0)
                 return;
-        n = pread(fd, tail, CONSOLE_TAIL, st.st_size > CONSOLE_TAIL ? st.st_size - CONSOLE_TAIL : 0);
-        while (n > 0 && (tail[n - 1] == '\n' || tail[n - 1] == '\r'))
-                n--;
-        if (n <= 0)
+        line = text_last_line(tail);
+        if (*line == '\0')
                 return;
-        tail[n] = '\0';
-        line = strrchr(tail, '\n');
-        line = line ? line + 1 : tail;
-        for (char *p = line; *p != '\0'; p++) /* the guest's words: nothing that steers a terminal */
-                if (*p < ' ' || *p == 0x7f)
-                        *p = ' ';
+        text_make_printable(line);
         (void) err_wrap(err, "the guest's console ended with \"%.160s\"", line);
 }
 

@@ -310,6 +310,8 @@ def test_a_database_of_a_newer_banger_is_refused_in_words(instance):
         db.execute("INSERT INTO schema_migrations VALUES (999, 'from_tomorrow', '2099-01-01T00:00:00Z')")
         db.commit()
         db.close()
+        with open(instance.runtime / "bangerd.log", "a") as log:
+            log.write("of a daemon that ran for long\n" * 10000)
         done = instance.banger("vm", "list", check=False)
         assert done.returncode == 1
         assert "newer banger" in done.stderr and "999" in done.stderr, done.stderr

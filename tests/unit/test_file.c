@@ -87,6 +87,22 @@ static void a_file_in_the_way_of_a_folder_is_an_error(void **state)
         assert_int_equal(file_make_folders("", 0700, &err), -ENOENT);
 }
 
+static void the_end_of_a_file_of_any_length_is_read(void **state)
+{
+        scoped_free char *path = xasprintf("%s/log", (const char *) *state);
+        scoped_free char *some = NULL, *all = NULL, *none = NULL;
+        struct err err = { 0 };
+
+        assert_int_equal(file_replace(path, "one\ntwo\n", 8, 0600, &err), 0);
+        assert_int_equal(file_read_end(path, 4, &some, &err), 0);
+        assert_string_equal(some, "two\n");
+        assert_int_equal(file_read_end(path, 100, &all, &err), 0);
+        assert_string_equal(all, "one\ntwo\n");
+        assert_int_equal(file_remove(path, &err), 0);
+        assert_int_equal(file_read_end(path, 4, &none, &err), -ENOENT);
+        assert_null(none);
+}
+
 static void removing_does_not_follow_links(void **state)
 {
         scoped_free char *outside = xasprintf("%s/outside", (const char *) *state);
@@ -111,6 +127,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(what_a_killed_replacement_left_goes_and_nothing_else, set_up,
                                                 tear_down),
                 cmocka_unit_test_setup_teardown(reading_is_capped, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(the_end_of_a_file_of_any_length_is_read, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(a_file_in_the_way_of_a_folder_is_an_error, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(removing_does_not_follow_links, set_up, tear_down),
         };

@@ -128,20 +128,14 @@ static int start_process(struct launch *launch, struct vmm_process *process, str
 /* A VMM that cannot start says why at the end of its log. */
 static int tell_end(const struct vmm_machine *machine, struct err *err)
 {
-        scoped_close int log = open(machine->log_path, O_RDONLY | O_CLOEXEC);
-        char tail[LOG_TAIL_MAX + 1];
-        struct stat st;
-        ssize_t n = -1;
-        char *line;
+        scoped_free char *tail = NULL;
+        struct err unread = { 0 };
+        const char *line = NULL;
 
-        if (log >= 0 && fstat(log, &st) == 0)
-                n = pread(log, tail, LOG_TAIL_MAX, st.st_size > LOG_TAIL_MAX ? st.st_size - LOG_TAIL_MAX : 0);
-        while (n > 0 && (tail[n - 1] == '\n' || tail[n - 1] == ' '))
-                n--;
-        tail[n > 0 ? n : 0] = '\0';
-        line = strrchr(tail, '\n');
+        if (file_read_end(machine->log_path, LOG_TAIL_MAX, &tail, &unread) == 0)
+                line = text_last_line(tail);
         return err_set(err, EIO, "vmm.launch", "the VMM ended while it started: %s (more in '%s')",
-                       line ? line + 1 : tail, machine->log_path);
+                       line ? line : unread.message, machine->log_path);
 }
 
 /*
