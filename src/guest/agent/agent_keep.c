@@ -72,6 +72,25 @@ static void take_word(struct keeper *keeper)
                 (void) close(fds[i]);
 }
 
+static void feed_readers(struct keeper *keeper)
+{
+        for (size_t i = 0; i < KEEPER_READERS; i++)
+                if (keeper->readers[i].channel.fd >= 0)
+                        reader_feed(keeper, &keeper->readers[i]);
+}
+
+void keeper_settle(struct keeper *keeper)
+{
+        feed_readers(keeper);
+        if (keeper->ended)
+                return;
+        keeper_give_credit(keeper);
+        if (guest_channel_flush(&keeper->session) < 0) {
+                keeper_hear_session(keeper); /* its end tells */
+                feed_readers(keeper);        /* nothing else would wake us for them */
+        }
+}
+
 static void keep_step(struct keeper *keeper)
 {
         struct pollfd p[KEEPER_READERS + 2] = {
@@ -99,14 +118,7 @@ static void keep_step(struct keeper *keeper)
                         reader_hear(&keeper->readers[i]);
         if (p[0].revents != 0)
                 take_word(keeper);
-        for (size_t i = 0; i < KEEPER_READERS; i++)
-                if (keeper->readers[i].channel.fd >= 0)
-                        reader_feed(keeper, &keeper->readers[i]);
-        if (!keeper->ended) {
-                keeper_give_credit(keeper);
-                if (guest_channel_flush(&keeper->session) < 0)
-                        keeper_hear_session(keeper); /* its end tells */
-        }
+        keeper_settle(keeper);
 }
 
 /* ---- a keeper's life ---- */

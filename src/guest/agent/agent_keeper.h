@@ -59,6 +59,9 @@ void keeper_hear_session(struct keeper *keeper);
 /* Lets the session say more, unless a reader is so far behind that it would lose something. */
 void keeper_give_credit(struct keeper *keeper);
 
+/* After whatever was heard: readers get what is new, the session its credit, and an end that shows only then is told. */
+void keeper_settle(struct keeper *keeper);
+
 /* Takes a place among the readers, from the oldest byte that is kept; without one the connection is closed. */
 void reader_begin(struct keeper *keeper, int owned_fd, bool is_quiet);
 /* Records as far as there is credit for; then the end, when that has come. */
