@@ -39,35 +39,42 @@ void reader_begin(struct keeper *keeper, int owned_fd, bool is_quiet)
         (void) close(owned_fd); /* more than there is room for */
 }
 
-void reader_feed(struct keeper *keeper, struct reader *reader)
+/* The next record that it has credit for, or the end after the last; false: there is nothing for it now. */
+static bool queue_next(const struct keeper *keeper, struct reader *reader)
 {
         uint8_t stream, data[RING_RECORD_MAX];
+        uint64_t next = reader->at;
+        size_t n = reader->is_quiet ? 0 : ring_get(&keeper->ring, &next, &stream, data);
 
-        if (guest_channel_flush(&reader->channel) < 0) {
-                reader_end(reader);
-                return;
-        }
-        while (!reader->is_quiet && !guest_channel_has_output(&reader->channel)) {
-                uint64_t next = reader->at;
-                size_t n = ring_get(&keeper->ring, &next, &stream, data);
-
-                if (n == 0 || n > reader->credit[stream])
-                        break;
+        if (n > 0 && n > reader->credit[stream])
+                return false;
+        if (n > 0) {
                 reader->credit[stream] -= (uint32_t) n;
                 reader->at = next;
                 guest_channel_queue(&reader->channel,
                                     stream == GUEST_STREAM_STDOUT ? GUEST_FRAME_STDOUT : GUEST_FRAME_STDERR,
                                     data, n);
-                if (guest_channel_flush(&reader->channel) < 0) {
-                        reader_end(reader);
-                        return;
-                }
+                return true;
         }
-        if (keeper->ended && !reader->is_told && (reader->is_quiet || reader->at == keeper->ring.head)) {
-                guest_channel_queue(&reader->channel, GUEST_FRAME_EXIT, keeper->end, sizeof(keeper->end));
-                reader->is_told = true;
-        }
-        if (guest_channel_flush(&reader->channel) < 0)
+        if (!keeper->ended || reader->is_told)
+                return false;
+        guest_channel_queue(&reader->channel, GUEST_FRAME_EXIT, keeper->end, sizeof(keeper->end));
+        reader->is_told = true;
+        return true;
+}
+
+/*
+ * The last thing that happens is a flush that left something, after which the connection's room wakes us, or a look that found
+ * nothing. A flush as the last thing could empty the channel and leave records behind that nothing would wake us for.
+ */
+void reader_feed(const struct keeper *keeper, struct reader *reader)
+{
+        int r;
+
+        do
+                r = guest_channel_flush(&reader->channel);
+        while (r == 0 && !guest_channel_has_output(&reader->channel) && queue_next(keeper, reader));
+        if (r < 0)
                 reader_end(reader);
 }
 

@@ -65,7 +65,7 @@ void keeper_settle(struct keeper *keeper);
 /* Takes a place among the readers, from the oldest byte that is kept; without one the connection is closed. */
 void reader_begin(struct keeper *keeper, int owned_fd, bool is_quiet);
 /* Records as far as there is credit for; then the end, when that has come. */
-void reader_feed(struct keeper *keeper, struct reader *reader);
+void reader_feed(const struct keeper *keeper, struct reader *reader);
 /* A host gives credit, or goes. Everything else it might say ends it. */
 void reader_hear(struct reader *reader);
 void reader_end(struct reader *reader);
