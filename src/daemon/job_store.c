@@ -1,7 +1,9 @@
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/scoped.h"
 #include "base/text.h"
 #include "daemon/daemon_objects.h"
@@ -9,7 +11,10 @@
 #include "image/image_store.h"
 #include "kernel/kernel_store.h"
 
-#define LAYER_SHOWN 12 /* digits */
+#define LAYER_SHOWN        12 /* digits */
+#define SWEEP_MS           10000
+#define SWEEP_PAUSE_MS     20
+#define SWEEP_PAUSE_MAX_MS 320
 
 static const struct rpc_field image_params[] = {
         RPC_FIELD(struct job_image_params, image, "catalog name", .required = true),
@@ -250,14 +255,29 @@ int job_kernel_refresh_run(struct rpc_call *call, const void *params, json_t **r
         return kernel_refresh_agent(p->kernels_folder, p->kernel, p->agent_path, err);
 }
 
+/*
+ * What was killed may take a moment to go, and has its folder until then; what lives is not told from it. Whoever pulls next
+ * sweeps too, so this need not go on for ever.
+ */
+static void sweep(const struct job_sweep_params *p)
+{
+        uint64_t deadline_ms = clock_monotonic_ms() + SWEEP_MS;
+        int pause_ms = SWEEP_PAUSE_MS;
+
+        while (kernel_sweep(p->kernels_folder, p->cache_folder) +
+                               image_sweep(p->images_folder, p->cache_folder) >
+                       0 &&
+               clock_left_ms(deadline_ms) > 0) {
+                (void) poll(NULL, 0, pause_ms);
+                pause_ms = pause_ms < SWEEP_PAUSE_MAX_MS ? 2 * pause_ms : pause_ms;
+        }
+}
+
 int job_image_sweep_run(struct rpc_call *call, const void *params, json_t **ret_result, struct err *err)
 {
-        const struct job_sweep_params *p = params;
-
         (void) call;
         (void) ret_result;
         (void) err;
-        kernel_sweep(p->kernels_folder, p->cache_folder);
-        image_sweep(p->images_folder, p->cache_folder);
+        sweep(params);
         return 0;
 }

@@ -3,16 +3,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
-#include "base/clock.h"
 #include "base/fd.h"
 #include "base/scoped.h"
-#include "base/spawn.h"
+#include "base/spawn_guard.h"
 #include "base/text.h"
 #include "ext4/ext4_image.h"
 #include "image/image_host.h"
@@ -20,9 +17,8 @@
 
 #define BUILD_PREFIX    ".banger-build-"
 #define FALLBACK_FOLDER "/var/tmp"
-#define ASK_MS          200   /* how often a cancel is heard while nothing comes */
-#define CLEAN_UP_MS     20000 /* mmdebstrap removes its tree when it is told to stop */
-#define N_STAGES        10U   /* lines that mmdebstrap 1.3 writes on the way, about */
+#define ASK_MS          200 /* how often a cancel is heard while nothing comes */
+#define N_STAGES        10U /* lines that mmdebstrap 1.3 writes on the way, about */
 #define SAID_MAX        (1U << 20)
 #define FREE_ARGS       24U /* arguments besides packages, paths and sources */
 
@@ -30,9 +26,8 @@ struct build {
         const struct image_recipe *recipe;
         const struct image_progress *progress;
         struct image_staging staging;
-        pid_t pid;   /* of mmdebstrap, and its process group; 0: not running */
-        int pidfd;   /* owned */
-        int tar_fd;  /* owned; the reading end */
+        struct spawn_guard mmdebstrap; /* told to stop, it goes on to the end of what it does */
+        int tar_fd;                    /* owned; the reading end */
         int said_fd; /* owned; an unnamed file with its standard error: never full, never waited for */
         unsigned n_stages;
 };
@@ -150,11 +145,9 @@ static int start(struct build *build, struct err *err)
                                              .folder = build->staging.path,
                                              .stdin_fd = FD_NONE,
                                              .stdout_fd = tar_write,
-                                             .stderr_fd = build->said_fd,
-                                             .death_signal = SIGTERM,
-                                             .new_session = true };
+                                             .stderr_fd = build->said_fd };
 
-                r = spawn_start(&spawn, &build->pid, &build->pidfd, err);
+                r = spawn_guard_start(&spawn, build->staging.fd, &build->mmdebstrap, err);
         }
         arguments_done(&arguments);
         for (char **variable = environment; *variable; variable++)
@@ -228,29 +221,11 @@ static const char *last_reason(char *said)
         return reason;
 }
 
-/* Asks the whole group to stop, then makes it. */
-static void stop(struct build *build)
-{
-        struct err ignored = { 0 };
-
-        if (build->pid == 0)
-                return;
-        if (build->tar_fd >= 0)
-                (void) close(take_fd(&build->tar_fd));
-        (void) kill(-build->pid, SIGTERM);
-        if (fd_wait(build->pidfd, POLLIN, CLEAN_UP_MS) < 0)
-                (void) kill(-build->pid, SIGKILL);
-        (void) spawn_wait(build->pid, &ignored);
-        (void) kill(-build->pid, SIGKILL); /* what the leader left behind in its group */
-        build->pid = 0;
-}
-
 static int finish(struct build *build, struct err *err)
 {
         scoped_free char *said = NULL;
-        int status = spawn_wait(build->pid, err);
+        int status = spawn_guard_wait(&build->mmdebstrap, err);
 
-        build->pid = 0;
         if (status == 0)
                 return 0;
         said = read_said(build);
@@ -286,9 +261,9 @@ static const char *build_folder(const char *cache_folder)
         return image_host_can_others_enter(cache_folder) ? cache_folder : FALLBACK_FOLDER;
 }
 
-void image_build_sweep(const char *cache_folder)
+unsigned image_build_sweep(const char *cache_folder)
 {
-        image_staging_sweep(build_folder(cache_folder), BUILD_PREFIX);
+        return image_staging_sweep(build_folder(cache_folder), BUILD_PREFIX);
 }
 
 int image_build(const struct image_recipe *recipe, const char *rootfs_path, uint64_t size,
@@ -297,7 +272,7 @@ int image_build(const struct image_recipe *recipe, const char *rootfs_path, uint
         struct build build = { .recipe = recipe,
                                .progress = progress,
                                .staging = IMAGE_STAGING_NONE,
-                               .pidfd = FD_NONE,
+                               .mmdebstrap = SPAWN_GUARD_NONE,
                                .tar_fd = FD_NONE,
                                .said_fd = memfd_create("mmdebstrap", MFD_CLOEXEC) };
         int r = build.said_fd < 0 ? err_errno(err, "image.build", "memfd_create") : 0;
@@ -310,12 +285,10 @@ int image_build(const struct image_recipe *recipe, const char *rootfs_path, uint
                 r = run(&build, rootfs_path, size, err);
         if (r < 0)
                 (void) unlink(rootfs_path);
-        stop(&build);
+        spawn_guard_end(&build.mmdebstrap);
         image_staging_end(&build.staging);
         if (build.tar_fd >= 0)
                 (void) close(build.tar_fd);
-        if (build.pidfd >= 0)
-                (void) close(build.pidfd);
         if (build.said_fd >= 0)
                 (void) close(build.said_fd);
         return r;

@@ -11,5 +11,5 @@
  */
 int image_build(const struct image_recipe *recipe, const char *rootfs_path, uint64_t size,
                 const char *cache_folder, const struct image_progress *progress, struct err *err);
-/* Removes what builds that were killed have left. */
-void image_build_sweep(const char *cache_folder);
+/* Removes what builds that were killed have left. The number of those that still run. */
+unsigned image_build_sweep(const char *cache_folder);

@@ -120,8 +120,7 @@ int image_pull(const struct image_pull *pull, struct image *ret_image, struct er
         return image_read(pull->images_folder, pull->name, ret_image, err);
 }
 
-void image_sweep(const char *images_folder, const char *cache_folder)
+unsigned image_sweep(const char *images_folder, const char *cache_folder)
 {
-        image_staging_sweep(images_folder, STAGING_PREFIX);
-        image_build_sweep(cache_folder);
+        return image_staging_sweep(images_folder, STAGING_PREFIX) + image_build_sweep(cache_folder);
 }

@@ -94,8 +94,8 @@ int image_pull(const struct image_pull *pull, struct image *ret_image, struct er
 int image_read(const char *images_folder, const char *name, struct image *ret_image,
                struct err *err); /* ENOENT */
 int image_list(const char *images_folder, struct image **ret_images, unsigned *ret_n, struct err *err);
-/* Removes what pulls that were killed have left. */
-void image_sweep(const char *images_folder, const char *cache_folder);
+/* Removes what pulls that were killed have left. The number of those that still run. */
+unsigned image_sweep(const char *images_folder, const char *cache_folder);
 /* Files that were only registered stay. */
 int image_delete(const char *images_folder, const char *name, struct err *err);
 

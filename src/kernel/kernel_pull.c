@@ -6,13 +6,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/fd.h"
 #include "base/file.h"
-#include "base/spawn.h"
+#include "base/spawn_guard.h"
 #include "base/text.h"
 #include "kernel/kernel_archive.h"
 #include "kernel/kernel_manifest.h"
@@ -111,19 +110,18 @@ static uint64_t count_downloaded(const char *folder, char **ret_deb)
 }
 
 /* Watches the file grow until apt ends; a cancelled apt is killed. Returns its exit status or -code. */
-static int watch_download(pid_t pid, int pidfd, const char *folder, uint64_t total,
+static int watch_download(struct spawn_guard *apt, const char *folder, uint64_t total,
                           const struct kernel_progress *progress, struct err *err)
 {
-        struct err ignored = { 0 };
-        int r, status;
+        int r;
 
         do {
                 r = kernel_report(progress, "download", count_downloaded(folder, NULL), total, err);
-                if (r < 0)
-                        (void) fd_pidfd_signal(pidfd, SIGTERM); /* apt ends its transport programs */
-        } while (r == 0 && fd_wait(pidfd, POLLIN, POLL_MS) == -ETIMEDOUT);
-        status = spawn_wait(pid, r < 0 ? &ignored : err);
-        return r < 0 ? r : status;
+        } while (r == 0 && fd_wait(apt->pidfd, POLLIN, POLL_MS) == -ETIMEDOUT);
+        if (r == 0)
+                return spawn_guard_wait(apt, err);
+        spawn_guard_end(apt);
+        return r;
 }
 
 static int download_err(const char *package, int log_fd, struct err *err)
@@ -140,30 +138,27 @@ static int download_err(const char *package, int log_fd, struct err *err)
         return err_set(err, EIO, "kernel.pull", "apt could not download '%s': %s", package, said);
 }
 
-static int download(const char *package, const char *folder, uint64_t total,
+static int download(const char *package, const struct kernel_staging *staging, uint64_t total,
                     const struct kernel_progress *progress, char **ret_deb, struct err *err)
 {
+        const char *folder = staging->path;
         const char *const argv[] = { "apt-get", "-q", "download", "--", package, NULL };
         scoped_free char *log = xasprintf("%s/" LOG_NAME, folder);
         scoped_close int log_fd = open(log, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        scoped_close int pidfd = FD_NONE;
-        struct spawn spawn = { .argv = argv,
-                               .folder = folder,
-                               .stdin_fd = FD_NONE,
-                               .stdout_fd = FD_NONE,
-                               .stderr_fd = log_fd,
-                               .death_signal = SIGTERM };
-        pid_t pid;
+        struct spawn_guard apt = SPAWN_GUARD_NONE;
+        struct spawn spawn = {
+                .argv = argv, .folder = folder, .stdin_fd = FD_NONE, .stdout_fd = FD_NONE, .stderr_fd = log_fd
+        };
         int r;
 
         if (log_fd < 0)
                 return err_errno(err, "kernel.pull", "create '%s'", log);
-        r = spawn_start(&spawn, &pid, &pidfd, err);
+        r = spawn_guard_start(&spawn, staging->fd, &apt, err);
         if (r == -ENOENT)
                 return no_apt(err);
         if (r < 0)
                 return r;
-        r = watch_download(pid, pidfd, folder, total, progress, err);
+        r = watch_download(&apt, folder, total, progress, err);
         if (r < 0)
                 return r;
         (void) count_downloaded(folder, ret_deb);
@@ -209,7 +204,7 @@ int kernel_pull(const struct kernel_import *import, const char *cache_folder, st
                 return -err->code;
         r = kernel_staging_begin(cache_folder, &staging, err);
         if (r == 0)
-                r = download(package, staging.path, bytes, &import->progress, &deb, err);
+                r = download(package, &staging, bytes, &import->progress, &deb, err);
         if (r < 0)
                 return r;
         source = xasprintf("apt:%s", entry->apt_package);

@@ -13,11 +13,12 @@
 
 #define PREFIX ".staging-"
 
-/* Leftovers cost disk, not correctness: what cannot be removed now is tried again next time. */
-static void remove_stale(const char *parent)
+/* Leftovers cost disk, not correctness: what cannot be removed now is tried again next time. The number of those in use. */
+static unsigned remove_stale(const char *parent)
 {
         DIR *folder = opendir(parent);
         const struct dirent *entry;
+        unsigned n_held = 0;
 
         while (folder && (entry = readdir(folder))) {
                 scoped_close int fd = FD_NONE;
@@ -26,19 +27,23 @@ static void remove_stale(const char *parent)
                 if (!text_starts_with(entry->d_name, PREFIX))
                         continue;
                 fd = openat(dirfd(folder), entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-                if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+                if (fd < 0)
+                        continue;
+                if (flock(fd, LOCK_EX | LOCK_NB) == 0)
                         (void) file_remove_tree_at(dirfd(folder), entry->d_name, &ignored);
+                else
+                        n_held++;
         }
         if (folder)
                 (void) closedir(folder);
+        return n_held;
 }
 
-void kernel_staging_sweep(const char *parent)
+unsigned kernel_staging_sweep(const char *parent)
 {
         scoped_close int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-        if (fd >= 0 && flock(fd, LOCK_EX) == 0)
-                remove_stale(parent);
+        return fd >= 0 && flock(fd, LOCK_EX) == 0 ? remove_stale(parent) : 0;
 }
 
 static int make_locked(const char *parent, struct kernel_staging *staging, struct err *err)
@@ -72,7 +77,7 @@ int kernel_staging_begin(const char *parent, struct kernel_staging *ret_staging,
         parent_fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (parent_fd < 0 || flock(parent_fd, LOCK_EX) < 0)
                 return err_errno(err, "kernel.stage", "lock '%s'", parent);
-        remove_stale(parent);
+        (void) remove_stale(parent);
         return make_locked(parent, ret_staging, err);
 }
 

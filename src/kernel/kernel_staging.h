@@ -1,6 +1,7 @@
 /*
- * A folder ".staging-XXXXXX" beside what is being made, locked by its maker for as long as that lives. Staging folders that
- * nobody has locked are left over from a kill, and the next maker removes them: no process ids, which are reused.
+ * A folder ".staging-XXXXXX" beside what is being made, locked by its maker for as long as that lives, or what it has
+ * started that writes there. Staging folders that nobody has locked are left over from a kill, and the next maker removes
+ * them: no process ids, which are reused.
  */
 #pragma once
 
@@ -14,8 +15,8 @@ struct kernel_staging {
 
 #define KERNEL_STAGING_NONE ((struct kernel_staging){ .fd = -EBADF })
 
-/* Removes the leftovers now, not with the next maker. */
-void kernel_staging_sweep(const char *parent);
+/* Removes the leftovers now, not with the next maker. The number of those that are locked, and stay. */
+unsigned kernel_staging_sweep(const char *parent);
 /* Makes parent (0700) when missing. */
 int kernel_staging_begin(const char *parent, struct kernel_staging *ret_staging, struct err *err);
 /* Removes the folder with all that was not moved out of it. */

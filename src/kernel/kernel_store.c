@@ -174,8 +174,7 @@ bool kernel_agent_is_current(const char *kernels_folder, const char *name, const
                stat(agent_path, &st) == 0 && kernel_agent_is_same(json_object_get(manifest, "agent"), &st);
 }
 
-void kernel_sweep(const char *kernels_folder, const char *cache_folder)
+unsigned kernel_sweep(const char *kernels_folder, const char *cache_folder)
 {
-        kernel_staging_sweep(kernels_folder);
-        kernel_staging_sweep(cache_folder);
+        return kernel_staging_sweep(kernels_folder) + kernel_staging_sweep(cache_folder);
 }

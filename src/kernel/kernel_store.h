@@ -86,8 +86,8 @@ int kernel_read(const char *kernels_folder, const char *name, struct kernel *ret
                 struct err *err); /* ENOENT */
 /* Sorted by name; each to be released with kernel_done, the array with free. */
 int kernel_list(const char *kernels_folder, struct kernel **ret_kernels, unsigned *ret_n, struct err *err);
-/* Removes what imports and pulls that were killed have left. */
-void kernel_sweep(const char *kernels_folder, const char *cache_folder);
+/* Removes what imports and pulls that were killed have left. The number of those that still run. */
+unsigned kernel_sweep(const char *kernels_folder, const char *cache_folder);
 int kernel_delete(const char *kernels_folder, const char *name, struct err *err);
 
 /*

@@ -19,6 +19,16 @@ from oci_layout import Image, entry, tar
 MIB = 1 << 20
 
 
+class Silent(Quiet):
+    """Takes a request, and answers nothing."""
+    is_asked, go_on = threading.Event(), threading.Event()
+
+    def do_GET(self):
+        Silent.is_asked.set()
+        Silent.go_on.wait(60)
+        self.close_connection = True
+
+
 class Halting(Quiet):
     """Serves an image of two layers, and halts in the midst of what `halts_at` names until it is told to go on."""
     image, halts_at, is_halted, go_on = None, "", threading.Event(), threading.Event()
@@ -90,10 +100,16 @@ def working(instance):
     return [line for pid, line in instance.processes().items() if pid not in spares]
 
 
-def nothing_else_stays(instance):
-    deadline = time.monotonic() + 10
-    images = instance.state / "images"
-    while (left := [str(p) for p in images.iterdir() if p.name.startswith(".")] + working(instance)):
+def build_folders(instance):
+    """Where images of the catalog are made: in the cache, or where subordinate ids get to."""
+    places = (instance.home / ".cache/banger", pathlib.Path("/var/tmp"))
+    return [path for place in places for path in place.glob(".banger-build-*") if path.stat().st_uid == instance.uid]
+
+
+def nothing_else_stays(instance, seconds=10):
+    deadline = time.monotonic() + seconds
+    images, cache = instance.state / "images", instance.home / ".cache/banger"
+    while (left := [str(path) for path in (*images.glob(".*"), *cache.glob(".staging-*"), *build_folders(instance))] + working(instance)):
         assert time.monotonic() < deadline, left
         time.sleep(0.02)
     cached(instance)
@@ -175,6 +191,48 @@ def test_killed_while_it_writes(instance, server, file, victim):
     assert ("it" in listed) or pull.returncode == 1
     nothing_else_stays(instance)
     pulls_now(instance, server)
+
+
+@pytest.fixture
+def silent(instance):
+    it = Server.begin(instance, Silent)
+    Silent.is_asked.clear()
+    Silent.go_on.clear()
+    yield it.host
+    Silent.go_on.set()
+    it.end()
+
+
+def family(instance, program):
+    """It and all that it has started, which may have any of the owner's subordinate ids."""
+    parents = {}
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(stat.parent.name)] = int(stat.read_text().rsplit(")", 1)[1].split()[1])
+        except OSError:
+            continue
+    found = [pid for pid, line in instance.processes().items() if program in line]
+    for pid in found:
+        found += [child for child, parent in parents.items() if parent == pid and child not in found]
+    return [pid for pid in found if pathlib.Path(f"/proc/{pid}/exe").exists()]
+
+
+@pytest.mark.parametrize("program, victim, words", [("mmdebstrap", "job", ("image", "pull", "--name", "it", "debian-bookworm")),
+                                                    ("apt-get", "daemon", ("kernel", "pull", "--force", "debian-6.1"))])
+def test_what_an_import_has_started_ends_with_it(instance, silent, program, victim, words):
+    """mmdebstrap goes on to the end of what it does when it is told to stop, and apt waits for its server."""
+    instance.end_daemon()
+    pull = instance.popen(*words, env={"http_proxy": f"http://{silent}"}, stdout=-1, stderr=-1, text=True)
+    assert Silent.is_asked.wait(60), pull.communicate(timeout=5)
+    started = family(instance, program)
+    assert len(started) > 1
+    kill(instance, victim)
+    assert pull.wait(20) == 1
+    pull.communicate()
+    instance.banger("image", "list")
+    nothing_else_stays(instance, 40)  # what has subordinate ids is removed by a helper of mmdebstrap
+    assert [pid for pid in started if pathlib.Path(f"/proc/{pid}").exists()] == []
+    instance.end_daemon()  # its proxy is none
 
 
 @pytest.fixture
