@@ -11,6 +11,7 @@
 #include "base/scoped.h"
 #include "daemon/daemon_objects.h"
 #include "daemon/daemon_operation.h"
+#include "daemon/daemon_vm.h"
 
 char *daemon_image_key(const char *image)
 {
@@ -120,6 +121,30 @@ static int check_unused(const struct daemon *daemon, const char *what, const cha
                 r = err_set(err, EBUSY, "delete", "%s '%s' is used by %.400s; delete them first", what, name,
                             users.s);
         return r;
+}
+
+/* Nor can those that a create has chosen, whose VM is not on record until it has all that it needs. */
+static int check_unwanted(const struct daemon *daemon, const char *image, const char *kernel, struct err *err)
+{
+        const struct daemon_operation *create = daemon_vm_create_find(daemon, image, kernel);
+
+        return create ? err_set(err, EBUSY, "delete",
+                                "%s '%s' is needed by a vm that is being created (%s): try again when that "
+                                "has ended, or end it with 'banger operations --cancel %s'",
+                                image ? "image" : "kernel", image ? image : kernel, create->id, create->id)
+                      : 0;
+}
+
+/* Nor those that something makes right now. doing: how that is called. */
+static int check_unmade(const struct daemon *daemon, const char *key, const char *method, const char *doing,
+                        struct err *err)
+{
+        return daemon_job_find(daemon, key, method)
+                       ? err_set(err, EBUSY, "delete",
+                                 "%.*s '%s' is being %s: try again when that has ended, or end the command "
+                                 "that does it",
+                                 (int) strcspn(key, ":"), key, strchr(key, ':') + 1, doing)
+                       : 0;
 }
 
 /* An image of the catalog is made once; EEXIST when it is there. */
@@ -236,10 +261,14 @@ DAEMON_HANDLER(daemon_image_delete)
         int r = check_unused(daemon, "image", p->image, true, err);
 
         (void) ret_result;
-        if (r == 0 && daemon_job_find(daemon, key, "job.image.pull"))
-                r = err_set(err, EBUSY, "image.delete", "image '%s' is being pulled", p->image);
-        if (r == 0 && daemon_job_find(daemon, key, "job.image.promote"))
-                r = err_set(err, EBUSY, "image.delete", "image '%s' is being promoted", p->image);
+        if (r == 0)
+                r = check_unwanted(daemon, p->image, NULL, err);
+        if (r == 0)
+                r = check_unmade(daemon, key, "job.image.pull", "pulled", err);
+        if (r == 0)
+                r = check_unmade(daemon, key, "job.image.promote", "promoted", err);
+        if (r == 0)
+                r = check_unmade(daemon, key, "job.image.register", "registered", err);
         return r < 0 ? r : image_delete(daemon->images_folder, p->image, err);
 }
 
@@ -347,8 +376,13 @@ DAEMON_HANDLER(daemon_kernel_delete)
         int r = check_unused(daemon, "kernel", p->kernel, false, err);
 
         (void) ret_result;
-        if (r == 0 && (daemon_job_find(daemon, key, "job.kernel.pull") ||
-                       daemon_job_find(daemon, key, "job.kernel.import")))
-                r = err_set(err, EBUSY, "kernel.delete", "kernel '%s' is being made", p->kernel);
+        if (r == 0)
+                r = check_unwanted(daemon, NULL, p->kernel, err);
+        if (r == 0)
+                r = check_unmade(daemon, key, "job.kernel.pull", "pulled", err);
+        if (r == 0)
+                r = check_unmade(daemon, key, "job.kernel.import", "imported", err);
+        if (r == 0)
+                r = check_unmade(daemon, key, "job.kernel.refresh", "brought up to date", err);
         return r < 0 ? r : kernel_delete(daemon->kernels_folder, p->kernel, err);
 }

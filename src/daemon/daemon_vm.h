@@ -32,3 +32,6 @@ char *daemon_vm_key(const char *vm_id);
 void daemon_provide_image(struct daemon_operation *operation, char **image, daemon_operation_then *then);
 void daemon_provide_kernel(struct daemon_operation *operation, const char *kernel,
                            daemon_operation_then *then);
+/* The create in progress that has chosen this image, or this kernel; NULL: none. Its VM need not be on record yet. */
+const struct daemon_operation *daemon_vm_create_find(const struct daemon *daemon, const char *image,
+                                                     const char *kernel);

@@ -389,6 +389,26 @@ DAEMON_HANDLER(daemon_vm_create_begin)
         return 0;
 }
 
+/* NULL: not asked about. */
+static bool is_same(const char *chosen, const char *name)
+{
+        return name && strcmp(chosen, name) == 0;
+}
+
+const struct daemon_operation *daemon_vm_create_find(const struct daemon *daemon, const char *image,
+                                                     const char *kernel)
+{
+        for (const struct daemon_operation *o = daemon->operations; o; o = o->next) {
+                const struct creation *creation = o->state;
+
+                if (o->done || o->cancelled || o->failure.code != 0 || strcmp(o->kind, "vm.create") != 0)
+                        continue;
+                if (is_same(creation->vm.image, image) || is_same(creation->vm.kernel, kernel))
+                        return o;
+        }
+        return NULL;
+}
+
 static int find_create(const struct rpc_call *call, const char *id, struct daemon_operation **ret_operation,
                        struct err *err)
 {

@@ -168,7 +168,7 @@ def test_killed_while_it_waits_for(instance, server, stage, victim):
         assert time.monotonic() < deadline, importers(instance)
     if victim == "job":
         refused = instance.banger("image", "delete", "it", check=False)
-        assert refused.returncode == 1 and "is being pulled" in refused.stderr
+        assert refused.returncode == 1 and "image 'it' is being pulled: try again when that has ended" in refused.stderr
     kill(instance, victim)
     assert pull.wait(20) == 1
     assert pull.communicate()[1] != ""
@@ -233,6 +233,43 @@ def test_what_an_import_has_started_ends_with_it(instance, silent, program, vict
     nothing_else_stays(instance, 40)  # what has subordinate ids is removed by a helper of mmdebstrap
     assert [pid for pid in started if pathlib.Path(f"/proc/{pid}").exists()] == []
     instance.end_daemon()  # its proxy is none
+
+
+def test_what_a_create_has_chosen_stays_until_it_has_ended(instance, silent):
+    config, own = instance.home / ".config/banger", instance.home / "own.ext4"
+    os.link(instance.state / "images/debian-bookworm/rootfs.ext4", own)
+    instance.as_owner_mkdir(config)
+    (config / "kernels.json").write_text(json.dumps([{
+        "name": "slow", "distro": "debian", "arch": "x86_64", "doc": "never comes",
+        "bundle": {"url": f"http://{silent}/slow.tar.zst", "sha256": "0" * 64, "size": 1000}}]))
+    instance.end_daemon()  # catalogs are read at its start
+    try:
+        instance.banger("image", "register", "--name", "own", "--rootfs", own)
+        create = instance.popen("vm", "create", "--no-start", "--name", "waits", "--image", "own", "--kernel", "slow",
+                                stdout=-1, stderr=-1, text=True)
+        assert Silent.is_asked.wait(20)
+        operation = instance.json("operations")[0]["id"]
+        for noun, name in (("image", "own"), ("kernel", "slow")):
+            refused = instance.banger(noun, "delete", name, check=False)
+            assert refused.returncode == 1 and f"{noun} '{name}' is needed by a vm that is being created" in refused.stderr, refused.stderr
+            assert f"banger operations --cancel {operation}" in refused.stderr
+        instance.banger("operations", "--cancel", operation)
+        assert create.wait(20) == 1
+        create.communicate()
+        instance.banger("image", "delete", "own")
+        assert instance.json("vm", "list") == [] and instance.leftovers() == []
+        # of a pull alone, the message says what to wait for
+        Silent.is_asked.clear()
+        pull = instance.popen("kernel", "pull", "slow", stdout=-1, stderr=-1, text=True)
+        assert Silent.is_asked.wait(20)
+        refused = instance.banger("kernel", "delete", "slow", check=False)
+        assert refused.returncode == 1 and "kernel 'slow' is being pulled: try again when that has ended" in refused.stderr, refused.stderr
+        pull.send_signal(signal.SIGINT)
+        pull.communicate(timeout=20)
+    finally:
+        (config / "kernels.json").unlink()
+        own.unlink()
+        instance.end_daemon()
 
 
 @pytest.fixture
