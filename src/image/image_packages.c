@@ -5,24 +5,6 @@
 
 #include "base/file.h"
 #include "base/text.h"
-#include "image/image_recipe.h"
-
-char **image_packages_base(void)
-{
-        const struct image_recipe *recipe = &image_recipes[0]; /* the golden image is the catalog's first */
-        char **copy = xcalloc(recipe->n_packages + 1, sizeof(*copy));
-
-        for (unsigned i = 0; i < recipe->n_packages; i++)
-                copy[i] = xstrdup(recipe->packages[i]);
-        return copy;
-}
-
-void image_packages_free(char **packages)
-{
-        for (char **package = packages; package && *package; package++)
-                free(*package);
-        free(packages);
-}
 
 void image_packages_hash(const char *const *packages, char ret_hash[IMAGE_PACKAGES_HASH_MAX])
 {

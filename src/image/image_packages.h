@@ -1,14 +1,13 @@
-/* The base package list of images and its fingerprint beside a root file system (spec S-236 - S-239). */
+/*
+ * The fingerprint of an image's package list beside its root file system (spec S-236 - S-239). The lists themselves are the
+ * recipes' (image_recipe.h): constants, which nobody who reads them can change, so they are handed out as they are (S-238).
+ */
 #pragma once
 
 #include "base/err.h"
 
 #define IMAGE_PACKAGES_SUFFIX   ".packages.sha256"
 #define IMAGE_PACKAGES_HASH_MAX 65
-
-/* A copy of the list of the default image, NULL-terminated; list and words are freed with image_packages_free(). */
-char **image_packages_base(void);
-void image_packages_free(char **packages);
 
 /* Lower-case SHA-256 of the names joined by newlines with one at the end. The order counts: hashes on disk rest on it. */
 void image_packages_hash(const char *const *packages, char ret_hash[IMAGE_PACKAGES_HASH_MAX]);
