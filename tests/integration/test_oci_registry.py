@@ -179,8 +179,8 @@ def test_a_single_static_program_boots_and_runs(instance, registry):
 
 def test_what_is_not_there_or_wrong_is_named(instance, registry):
     for reference, said in ((f"{registry}/nope:1", "the registry has no such image"), ("Capital", "capital letters"),
-                            ("127.0.0.1:1/x", "onnect"), (f"https://{registry}/bb", "no scheme"),
-                            ("oci:/nowhere", "/nowhere")):
+                            ("127.0.0.1:1/x", "onnect"), ("registry.invalid/x", "bangerd must have been started with it in HTTPS_PROXY"), (f"https://{registry}/bb", "no scheme"),
+                            ("oci:/nowhere", "/nowhere"), ("oci:/usr", "'/usr' is no image: it has no 'index.json'")):
         done = instance.banger("image", "pull", reference, check=False)
         assert done.returncode == 1 and said in done.stderr, done.stderr
 

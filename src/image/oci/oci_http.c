@@ -258,6 +258,12 @@ int oci_http_error(CURL *easy, CURLcode code, const char *url, const char *detai
                 return err_set(err, ETIMEDOUT, OP, "%s: %s", url, shown);
         if (code == CURLE_FILESIZE_EXCEEDED || code == CURLE_WRITE_ERROR)
                 return err_set(err, E2BIG, OP, "%s: the answer is larger than it may be", url);
+        if (code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_CONNECT)
+                return err_set(
+                        err, EIO, OP,
+                        "%s: %s; where only a proxy leads there, bangerd must have been started with it "
+                        "in HTTPS_PROXY",
+                        url, shown);
         return err_set(err, EIO, OP, "%s: %s", url, shown);
 }
 

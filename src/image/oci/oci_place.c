@@ -120,8 +120,10 @@ static int read_document(struct oci_place *place, const char *name, struct err *
 /* What kind it is: a modern `docker save` is both, and OCI's side of it says more. */
 static int recognise(struct oci_place *place, struct err *err)
 {
-        bool is_layout = place->folder >= 0 || oci_archive_find(&place->archive, LAYOUT) != NULL;
-        bool has_docker = place->folder < 0 && oci_archive_find(&place->archive, DOCKER_MANIFEST) != NULL;
+        bool is_folder = place->folder >= 0;
+        bool is_layout = is_folder ? faccessat(place->folder, INDEX, F_OK, 0) == 0
+                                   : oci_archive_find(&place->archive, LAYOUT) != NULL;
+        bool has_docker = !is_folder && oci_archive_find(&place->archive, DOCKER_MANIFEST) != NULL;
 
         if (place->reference->transport == OCI_TRANSPORT_DOCKER_ARCHIVE)
                 place->is_docker = true;
@@ -129,7 +131,9 @@ static int recognise(struct oci_place *place, struct err *err)
                 place->is_docker = !is_layout;
         if (place->is_docker ? !has_docker : !is_layout)
                 return err_set(err, EBADMSG, OP, "%s is no image: it has no '%s'", place->name,
-                               place->is_docker ? DOCKER_MANIFEST : LAYOUT);
+                               place->is_docker ? DOCKER_MANIFEST
+                               : is_folder      ? INDEX
+                                                : LAYOUT);
         return read_document(place, place->is_docker ? DOCKER_MANIFEST : INDEX, err);
 }
 
