@@ -78,6 +78,11 @@ static const struct rpc_field kill_params[] = {
         RPC_END,
 };
 
+static const struct rpc_field rows_params[] = {
+        RPC_FIELD(struct vm_rows_params, objects, "hand over each one's object as well, as text"),
+        RPC_END,
+};
+
 static const struct rpc_field logs_params[] = {
         RPC_FIELD(struct vm_logs_params, vm, "vm: name, id or the start of an id", .required = true,
                   .sense = RPC_VM_REF),
@@ -166,8 +171,9 @@ const struct rpc_method api_vm_list = {
 const struct rpc_method api_vm_rows = {
         .name = "vm.rows",
         .doc = "List the virtual machines as lines of a table.",
-        .params = no_params,
-        .n_fds_out = 1,
+        .params_size = sizeof(struct vm_rows_params),
+        .params = rows_params,
+        .n_fds_out = 2,
         .is_quiet = true,
 };
 const struct rpc_method api_vm_show = VM_REF_METHOD("vm.show", "Show one virtual machine.", .is_quiet = true);

@@ -83,6 +83,10 @@ struct vm_kill_params {
         const char *signal;
 };
 
+struct vm_rows_params {
+        bool objects; /* as well */
+};
+
 struct vm_logs_params {
         const char *vm;
         uint64_t since_ns; /* real time; 0: all */
@@ -115,7 +119,8 @@ extern const struct rpc_method api_vm_delete; /* streams */
 extern const struct rpc_method api_vm_list;   /* {"vms":[...]} */
 /*
  * One descriptor, a memfd: what a table shows of every VM, a line each, a tab behind each of its cells (enum vm_row). JSON of a
- * thousand VMs costs both ends several times as much.
+ * thousand VMs costs both ends several times as much. With "objects" a second one: of each of these VMs, in this order, its
+ * object as a person reads JSON, indented by two, and a NUL: what is only to be shown is not read and written once more.
  */
 extern const struct rpc_method api_vm_rows;
 extern const struct rpc_method api_vm_show;

@@ -65,6 +65,9 @@ int session_open(struct cli *cli, const json_t *vm, const char *folder, struct e
 void session_remind(const char *vm);
 /* Indented JSON and a newline on standard output. */
 void print_json(const json_t *json);
+/* The same for an array, a member at a time and then all. object: JSON that is indented by two, as print_json has it. */
+void add_json_member(struct text *array, const char *object);
+void print_json_members(const struct text *array);
 /* Calls with args->params and prints the answer as JSON. */
 int call_and_print(struct cli *cli, const struct cli_args *args, const struct rpc_method *method,
                    struct err *err);

@@ -51,7 +51,7 @@ static void offer_vms(struct cli *cli, const char *typed)
         struct err ignored = { 0 };
         size_t at = 0;
 
-        if (!ask(cli, &api_vm_rows, &reply) || vms_map(&reply, &vms, &ignored) < 0)
+        if (!ask(cli, &api_vm_rows, &reply) || vms_map(&reply, 0, &vms, &ignored) < 0)
                 return;
         while (vms_next(&vms, &at, &vm))
                 offer(vm.cells[VM_ROW_NAME], typed);

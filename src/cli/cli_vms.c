@@ -42,16 +42,17 @@ bool vms_next(const struct vms *vms, size_t *at, struct vms_one *one)
         return true;
 }
 
-int vms_map(const struct rpc_reply *reply, struct vms *ret_vms, struct err *err)
+int vms_map(const struct rpc_reply *reply, size_t which, struct vms *ret_vms, struct err *err)
 {
         struct stat status;
         void *lines;
 
-        if (reply->n_fds != 1 || fstat(reply->fds[0], &status) < 0)
+        if (which >= reply->n_fds || fstat(reply->fds[which], &status) < 0)
                 return err_set(err, EBADMSG, "cli.vms", "bangerd answers without its list of vms");
         if (status.st_size == 0)
                 return 0;
-        lines = mmap(NULL, (size_t) status.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, reply->fds[0], 0);
+        lines = mmap(NULL, (size_t) status.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, reply->fds[which],
+                     0);
         if (lines == MAP_FAILED)
                 return err_errno(err, "cli.vms", "read the list of vms");
         *ret_vms = (struct vms){ .lines = lines, .n = (size_t) status.st_size };
@@ -63,7 +64,7 @@ int vms_fetch(struct cli *cli, struct vms *ret_vms, struct err *err)
         scoped(rpc_reply_done) struct rpc_reply reply = { 0 };
         int r = cli_call(cli, &api_vm_rows, NULL, &reply, err);
 
-        return r < 0 ? r : vms_map(&reply, ret_vms, err);
+        return r < 0 ? r : vms_map(&reply, 0, ret_vms, err);
 }
 
 bool vms_is_alive(const char *state)

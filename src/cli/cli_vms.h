@@ -9,7 +9,7 @@ struct vms_one {
         char *cells[VM_N_ROW]; /* of bytes */
         struct text bytes;     /* owned */
 };
-/* VMs: lines of vm.rows. */
+/* VMs: lines of vm.rows, or the objects that came with them. */
 struct vms {
         char *lines; /* owned: a mapping, for reading */
         size_t n;    /* bytes */
@@ -28,8 +28,8 @@ static inline void vms_one_done_at_scope_end(struct vms_one *one)
 
 /* The caller ends with vms_done(). */
 int vms_fetch(struct cli *cli, struct vms *ret_vms, struct err *err);
-/* The same from an answer of vm.rows, whose descriptor it borrows. */
-int vms_map(const struct rpc_reply *reply, struct vms *ret_vms, struct err *err);
+/* The same from an answer of vm.rows, whose descriptors it borrows: the first is of lines, the second of objects. */
+int vms_map(const struct rpc_reply *reply, size_t which, struct vms *ret_vms, struct err *err);
 /*
  * Steps through them: *at, a place in the lines, is 0 at first; false behind the last. The same one is used for all, so that
  * what is shown of thousands does not take the memory of thousands. The caller ends with vms_one_done().

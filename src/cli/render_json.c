@@ -1,4 +1,5 @@
 #include <stdio.h>
+#include <string.h>
 
 #include "base/json.h"
 #include "cli/cli_call.h"
@@ -8,6 +9,24 @@ void print_json(const json_t *json)
 {
         (void) json_dumpf(json, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
         (void) putchar('\n');
+}
+
+/* A line's end in JSON is between its words, never in one. */
+void add_json_member(struct text *array, const char *object)
+{
+        text_append(array, array->n == 0 ? "[\n" : ",\n");
+        for (const char *line = object, *end; *line != '\0'; line = end) {
+                end = strchrnul(line, '\n');
+                end += *end == '\n';
+                text_append_bytes(array, "  ", 2);
+                text_append_bytes(array, line, (size_t) (end - line));
+        }
+}
+
+void print_json_members(const struct text *array)
+{
+        (void) fwrite(array->s, 1, array->n, stdout);
+        (void) puts(array->n == 0 ? "[]" : "\n]");
 }
 
 int call_and_print(struct cli *cli, const struct cli_args *args, const struct rpc_method *method,

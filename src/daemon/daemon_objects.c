@@ -7,6 +7,7 @@
 #include "api/api_vm.h"
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/json_text.h"
 #include "base/scoped.h"
 #include "daemon/daemon_labels.h"
 #include "daemon/daemon_operation.h"
@@ -54,35 +55,65 @@ const char *daemon_vm_state(const struct daemon *daemon, const struct store_vm *
         return vm->state == VM_RUNNING && guard && guard->paused ? "paused" : vm_state_name(vm->state);
 }
 
-json_t *daemon_vm_object(const struct daemon *daemon, const struct store_vm *vm)
+static void add_machine(struct text *object, const struct daemon *daemon, const struct store_vm *vm)
+{
+        json_text_string(object, "id", vm->id);
+        json_text_string(object, "name", vm->name);
+        json_text_string(object, "state", daemon_vm_state(daemon, vm));
+        json_text_string(object, "image", vm->image);
+        json_text_string(object, "kernel", vm->kernel);
+        json_text_integer(object, "vcpu", vm->vcpu);
+        json_text_integer(object, "memory_mib", (int64_t) vm->memory_mib);
+        json_text_integer(object, "disk_bytes", (int64_t) vm->disk_bytes);
+        json_text_bool(object, "nat", vm->nat);
+        json_text_bool(object, "peers", vm->peers);
+        json_text_string(object, "address", vm->address);
+        json_text_string(object, "vmm", vm->vmm);
+        json_text_string(object, "boot_id", vm->boot_id);
+        json_text_string(object, "last_error", vm->last_error);
+}
+
+static void add_places(struct text *object, const struct daemon *daemon, const struct store_vm *vm)
 {
         scoped_free char *folder = layout_join(daemon->vms_folder, vm->id, NULL);
-        char created[CLOCK_TEXT_MAX], own_tap[NETWORK_TAP_MAX];
-        json_t *object;
+        char created[CLOCK_TEXT_MAX];
 
         clock_format(vm->created_ns, created);
-        object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:b, s:b, s:s}", "id", vm->id, "name",
-                           vm->name, "state", daemon_vm_state(daemon, vm), "image", vm->image, "kernel",
-                           vm->kernel, "vcpu", (int) vm->vcpu, "memory_mib", (json_int_t) vm->memory_mib,
-                           "disk_bytes", (json_int_t) vm->disk_bytes, "nat", (int) vm->nat, "peers",
-                           (int) vm->peers, "address", vm->address);
-        (void) json_object_update_new(
-                object, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o}", "vmm", vm->vmm, "boot_id",
-                                  vm->boot_id, "last_error", vm->last_error, "created_at", created,
-                                  "vm_folder", folder, "ssh_key", daemon->ssh_key_path, "known_hosts",
-                                  daemon->known_hosts, "workspace", workspace_object(vm)));
-        (void) json_object_update_new(object,
-                                      json_pack("{s:I, s:I, s:I}", "disk_iops", (json_int_t) vm->disk_iops,
-                                                "disk_bandwidth", (json_int_t) vm->disk_bandwidth,
-                                                "net_bandwidth", (json_int_t) vm->net_bandwidth));
+        json_text_string(object, "created_at", created);
+        json_text_string(object, "vm_folder", folder);
+        json_text_string(object, "ssh_key", daemon->ssh_key_path);
+        json_text_string(object, "known_hosts", daemon->known_hosts);
+        json_text_value(object, "workspace", workspace_object(vm));
+}
+
+void daemon_vm_text(const struct daemon *daemon, const struct store_vm *vm, struct text *object)
+{
+        char own_tap[NETWORK_TAP_MAX];
+
+        json_text_open(object);
+        add_machine(object, daemon, vm);
+        add_places(object, daemon, vm);
+        json_text_integer(object, "disk_iops", (int64_t) vm->disk_iops);
+        json_text_integer(object, "disk_bandwidth", (int64_t) vm->disk_bandwidth);
+        json_text_integer(object, "net_bandwidth", (int64_t) vm->net_bandwidth);
         network_tap_of(vm->id, own_tap);
-        (void) json_object_set_new(object, "tap", json_string(vm->tap[0] != '\0' ? vm->tap : own_tap));
-        (void) json_object_set_new(object, "labels", daemon_labels_parse(vm->labels));
-        (void) json_object_set_new(object, "pending", words_of(vm->pending));
-        (void) json_object_set_new(object, "operation", operation_object(daemon, vm));
+        json_text_string(object, "tap", vm->tap[0] != '\0' ? vm->tap : own_tap);
+        json_text_value(object, "labels", daemon_labels_parse(vm->labels));
+        json_text_value(object, "pending", words_of(vm->pending));
+        json_text_value(object, "operation", operation_object(daemon, vm));
         if (vm->state == VM_RUNNING)
-                (void) json_object_set_new(object, "vmm_pid", json_integer(daemon_guard_pid(daemon, vm->id)));
-        return object;
+                json_text_integer(object, "vmm_pid", daemon_guard_pid(daemon, vm->id));
+        json_text_close(object);
+}
+
+json_t *daemon_vm_object(const struct daemon *daemon, const struct store_vm *vm)
+{
+        scoped_text struct text text = { 0 };
+        struct err err = { 0 };
+        json_t *object = NULL;
+
+        daemon_vm_text(daemon, vm, &text);
+        return json_parse(text.s, text.n, "the object of a vm", &object, &err) < 0 ? json_object() : object;
 }
 
 static void add_cell(struct text *row, const char *cell)

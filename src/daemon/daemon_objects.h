@@ -9,6 +9,8 @@
 
 /* "paused" for a running VM that stands still, else the name of its state. */
 const char *daemon_vm_state(const struct daemon *daemon, const struct store_vm *vm);
+/* Appends its object as text, indented by two. */
+void daemon_vm_text(const struct daemon *daemon, const struct store_vm *vm, struct text *object);
 json_t *daemon_vm_object(const struct daemon *daemon, const struct store_vm *vm);
 /* Appends what a table shows of it, as vm.rows has it. */
 void daemon_vm_row(const struct daemon *daemon, const struct store_vm *vm, struct text *row);

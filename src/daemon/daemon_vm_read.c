@@ -38,6 +38,8 @@ DAEMON_HANDLER(daemon_vm_list)
 struct rows {
         const struct daemon *daemon; /* borrowed */
         struct text lines;           /* owned */
+        struct text objects;         /* owned; {} as long as they are not wanted */
+        bool with_objects;
 };
 
 static void add_row(void *userdata, const struct store_vm *vm)
@@ -45,32 +47,39 @@ static void add_row(void *userdata, const struct store_vm *vm)
         struct rows *rows = userdata;
 
         daemon_vm_row(rows->daemon, vm, &rows->lines);
+        if (rows->with_objects) {
+                daemon_vm_text(rows->daemon, vm, &rows->objects);
+                text_append_bytes(&rows->objects, "", 1);
+        }
 }
 
-/* The text in a file of no folder; the descriptor, or -code. */
-static int put_in_memory(const struct text *text, struct err *err)
+/* Replies with the text in a file of no folder. */
+static int reply_in_memory(struct rpc_call *call, const struct text *text, struct err *err)
 {
         scoped_close int fd = memfd_create("banger-rows", MFD_CLOEXEC);
         int r = fd < 0 ? -errno : fd_write_full(fd, text->s, text->n);
 
-        return r < 0 ? err_set(err, -r, "vm.rows", "hand over the list: %s", strerror(-r)) : take_fd(&fd);
+        if (r < 0)
+                return err_set(err, -r, "vm.rows", "hand over the list: %s", strerror(-r));
+        call->reply_fds[call->n_reply_fds++] = take_fd(&fd);
+        return 0;
 }
 
 DAEMON_HANDLER(daemon_vm_rows)
 {
+        const struct vm_rows_params *p = params;
         struct daemon *daemon = daemon_of(call);
-        struct rows rows = { .daemon = daemon };
+        struct rows rows = { .daemon = daemon, .with_objects = p->objects };
         int r = store_vm_each(daemon->store, add_row, &rows, err);
 
-        (void) params;
         (void) ret_result;
         if (r == 0)
-                r = put_in_memory(&rows.lines, err);
+                r = reply_in_memory(call, &rows.lines, err);
+        if (r == 0 && p->objects)
+                r = reply_in_memory(call, &rows.objects, err);
         text_done(&rows.lines);
-        if (r < 0)
-                return r;
-        call->reply_fds[call->n_reply_fds++] = r;
-        return 0;
+        text_done(&rows.objects);
+        return r;
 }
 
 DAEMON_HANDLER(daemon_vm_show)

@@ -125,6 +125,23 @@ def test_only_signals_of_the_list_reach_a_vmm(instance, guest):
     instance.banger("vm", "start", guest)
 
 
+def test_a_list_as_json_is_every_object_as_it_is(instance, guest, records):
+    """The daemon writes them, and the command shows what is wanted of that: byte for byte what the objects are as indented JSON."""
+    records("listed-1", "listed-2")
+    instance.banger("vm", "set", "listed-2", "--label", "odd=a\\\"{} [],tier=test")
+    instance.rpc("vm.workspace.record", vm="listed-1", guest_path="/root", host_path="/n\u00e9\t\"", head="0" * 40)
+    objects = instance.rpc("vm.list")["vms"]
+
+    def as_json(wanted):
+        return json.dumps([vm for vm in objects if wanted(vm)], indent=2, ensure_ascii=False) + "\n"
+
+    assert {vm["name"] for vm in objects} >= {guest, "listed-1", "listed-2"}
+    assert instance.banger("vm", "list", "--json").stdout == as_json(lambda vm: True)
+    assert instance.banger("ps", "--json").stdout == as_json(lambda vm: vm["state"] == "running")
+    assert instance.banger("vm", "list", "--json", "--label", "tier=test").stdout == as_json(lambda vm: vm["labels"].get("tier") == "test")
+    assert instance.banger("vm", "list", "--json", "--label", "nowhere").stdout == "[]\n"
+
+
 # ---- several at once ----
 
 def test_several_references_are_resolved_together_and_the_right_ones_are_done(instance, records):
