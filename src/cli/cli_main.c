@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/text.h"
 #include "base/version.h"
 #include "cli/cli_command.h"
@@ -71,8 +72,11 @@ int main(int argc, char **argv)
 {
         struct cli cli = { 0 };
         struct err err = { 0 };
-        int r = run_words(&cli, argv + (argc > 0), &err);
-        int signal = cli.signal;
+        int r, signal;
+
+        log_init("banger", LOG_LEVEL_INFO);
+        r = run_words(&cli, argv + (argc > 0), &err);
+        signal = cli.signal;
 
         if (fflush(stdout) != 0 && r >= 0 && errno != EPIPE) {
                 error_print("", "", "standard output cannot be written");

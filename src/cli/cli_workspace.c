@@ -6,6 +6,7 @@
 
 #include "api/api_vm.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/size.h"
 #include "cli/cli_call.h"
 #include "cli/cli_guest.h"
@@ -124,13 +125,17 @@ static bool has_mise_files(const struct text *names)
 
 static void trust(struct cli *cli, const struct cli_workspace *workspace, const char *vm)
 {
-        struct err ignored = { 0 }; /* S-271: neither a missing mise nor its failure matters */
+        struct err failure = { 0 };
         scoped_free char *path = text_shell_quote(WORKSPACE_GUEST_PATH);
-        scoped_free char *script = xasprintf(
-                "if command -v mise >/dev/null 2>&1; then mise trust --quiet --all %s || true; fi", path);
+        scoped_free char *script = xasprintf("mise trust --quiet --all %s", path);
+        int status;
 
-        if (has_mise_files(&workspace->files.names))
-                (void) cli_run_quietly(cli, vm, script, FD_NONE, &ignored);
+        if (!has_mise_files(&workspace->files.names))
+                return;
+        status = cli_run_quietly(cli, vm, script, FD_NONE, &failure);
+        if (status != 0) /* S-104, S-271: neither a missing mise nor its failure matters */
+                log_debug("mise trusts nothing", "{s:s, s:s, s:i, s:s}", "vm_name", vm, "path",
+                          WORKSPACE_GUEST_PATH, "status", status, "error", failure.message);
 }
 
 int cli_workspace_send(struct cli *cli, struct cli_workspace *workspace, const char *vm, struct err *err)
@@ -161,8 +166,8 @@ void cli_workspace_bootstrap(struct cli *cli, const struct cli_workspace *worksp
         scoped_free char *script =
                 xasprintf("command -v mise >/dev/null 2>&1 || exit 0; "
                           "mkdir -p /root/.cache/banger; cd " WORKSPACE_GUEST_PATH "; %s%s%s",
-                          wait ? "mise install 2>&1 | tee " : "nohup mise install >", quoted,
-                          wait ? "" : " 2>&1 </dev/null &");
+                          wait ? "mise install 2>&1 | tee " : "trap '' HUP; mise install >", quoted,
+                          wait ? "" : " 2>&1 </dev/null &"); /* as nohup, which small images lack */
         int status;
 
         if (!workspace->repo.has_tooling)

@@ -20,6 +20,15 @@ PORT = 5055
 HOST = f"127.0.0.1:{PORT}"
 ENV = {"GREETING": "hello world", "PATH": "/opt/own:/bin"}
 
+# Notes what it is asked for, trusts nothing, and where the repository says so takes its time until it is told to go on.
+MISE = """#!/bin/sh
+echo "$PWD: $*" >>/root/mise-calls
+[ "$1" = install ] || exit 3
+echo fetching tools
+grep -q wait .mise.toml && until [ -e /root/go-on ]; do sleep 0.1; done
+echo tools are there >&2
+"""
+
 
 def in_namespace(instance, *argv, **options):
     return sh("ip", "netns", "exec", instance.netns, *[str(a) for a in argv], **options)
@@ -59,6 +68,11 @@ class Images:
         umoci("insert", "--image", f"{self.layout}:one", one, "/")
         umoci("config", "--image", f"{self.layout}:one", "--config.cmd", "/busybox", "--config.cmd", "echo",
               "--config.cmd", "alone")
+        sh("umoci", "tag", "--image", f"{self.layout}:plain", "tools")
+        mise = folder / "mise"
+        mise.write_text(MISE)
+        mise.chmod(0o755)
+        umoci("insert", "--image", f"{self.layout}:tools", mise, "/bin/mise")
         sh("chmod", "-R", "a+rX", str(self.layout))
 
 
@@ -164,6 +178,45 @@ def test_exec_and_a_shell_take_what_docker_exec_takes(instance, registry):
         assert instance.banger("vm", "exec", "boxed", "--", "pwd").stdout == "/home/app/work\n"
     finally:
         instance.banger("vm", "delete", "boxed", check=False)
+
+
+@pytest.fixture
+def tooled(instance):
+    """A repository that names tools."""
+    folder = instance.home / "tooled"
+    folder.mkdir()
+    (folder / ".mise.toml").write_text("[tools]\n")
+    git = lambda *words: sh("git", "-C", str(folder), "-c", "user.name=T", "-c", "user.email=t@example.invalid", *words)
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-qm", "one")
+    sh("chown", "-R", f"{instance.uid}:{instance.gid}", str(folder))
+    yield folder
+    shutil.rmtree(folder)
+
+
+TOOL_LOG = "/root/.cache/banger/vm-run-tooling-tooled.log"
+
+
+def test_a_detached_run_ends_when_the_tools_are_there(instance, images, tooled):
+    image = f"oci:{images.layout}:tools"
+    done = instance.banger("vm", "run", "-d", "--nat", "--name", "tools", "--image", image, tooled)
+    try:
+        assert "fetching tools\ntools are there\n" in done.stderr and "trust" not in done.stderr, done.stderr
+        seen = instance.banger("vm", "exec", "tools", "--", "cat", TOOL_LOG, "/root/mise-calls").stdout
+        assert seen == "fetching tools\ntools are there\n/root: trust --quiet --all /root/repo\n/root/repo: install\n", seen
+    finally:
+        instance.banger("vm", "delete", "tools", check=False)
+
+
+def test_a_session_does_not_wait_for_the_tools_and_trust_is_only_a_matter_of_debugging(instance, images, tooled):
+    (tooled / ".mise.toml").write_text("[tools]\n# wait\n")
+    image = f"oci:{images.layout}:tools"
+    words = f"until grep fetching {TOOL_LOG}; do sleep 0.1; done; touch /root/go-on; until grep there {TOOL_LOG}; do sleep 0.1; done\n"
+    done = instance.banger("vm", "run", "--rm", "--nat", "--image", image, tooled, input=words, env={"BANGER_LOG_LEVEL": "debug"})
+    assert done.stdout.split("\n")[:2] == ["fetching tools", "tools are there"]
+    told = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    assert [(line["level"], line["msg"], line["status"]) for line in told] == [("debug", "mise trusts nothing", 3)], told
 
 
 def test_a_single_static_program_boots_and_runs(instance, registry):
