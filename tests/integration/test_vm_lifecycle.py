@@ -1,6 +1,8 @@
 """VMs are objects that last: stop and start, the daemon's death, what a failure leaves behind."""
+import json
 import os
 import signal
+import sqlite3
 import subprocess
 import time
 
@@ -126,6 +128,27 @@ def test_a_failed_start_leaves_the_disks_and_nothing_else(instance, with_fault, 
     assert shown["state"] == "error" and shown["last_error"]
     assert traces_of(instance, name) == []
     instance.banger("vm", "delete", name)
+    assert instance.leftovers() == []
+
+
+def test_a_failed_start_that_cannot_be_recorded_tells_why_the_start_failed(instance, with_fault):
+    instance.banger("vm", "create", "--no-start", "--name", "unrecorded")
+    vm_id = instance.show("unrecorded")["id"]
+    with_fault("vm.start/check:fail")
+    db = sqlite3.connect(instance.state / "banger.db")
+    try:
+        with db:
+            db.execute("CREATE TRIGGER no_error BEFORE UPDATE ON vms WHEN NEW.state = 'error' BEGIN SELECT RAISE(ABORT, 'not today'); END")
+        done = instance.banger("vm", "start", "unrecorded", check=False)
+    finally:
+        with db:
+            db.execute("DROP TRIGGER IF EXISTS no_error")
+        db.close()
+    assert done.returncode == 1 and "step 'check' was told to fail" in done.stderr and "not today" not in done.stderr, done.stderr
+    warned = [json.loads(line) for line in (instance.runtime / "bangerd.log").read_text().splitlines() if "not today" in line]
+    assert [(line["level"], line["vm_id"], line["state"]) for line in warned] == [("warn", vm_id, "error")]
+    assert warned[0]["op_id"] in done.stderr
+    instance.banger("vm", "delete", "unrecorded")
     assert instance.leftovers() == []
 
 
