@@ -5,6 +5,7 @@ the dead are started again as an init would, and the host must be as if nothing 
     torture.py                            bounded: about a minute, as `make check` runs it
     torture.py --kills 2000               the long run
     torture.py --seed 7 --kills 100       again what seed 7 did
+    torture.py --only exec:vmm            only the VMM, only while a command runs in its guest
     torture.py --replay stop:job:412      one kill, again
 
 Operations run on a VM called "target". Beside it lives "witness", which nothing is done to: it must live on, the same process
@@ -63,7 +64,7 @@ OPERATIONS = [
               {STOPPED}, {STOPPED, RUNNING}, 2),
     Operation("restart", RUNNING, ["vm", "restart", "target"], ["daemon", "job", "helper", "vmm"],
               {RUNNING}, {STOPPED, RUNNING}, 2),
-    Operation("delete", RUNNING, ["vm", "delete", "target"], ["daemon", "job", "helper"],
+    Operation("delete", RUNNING, ["vm", "delete", "target"], ["daemon", "job", "helper", "vmm"],
               {ABSENT}, {ABSENT, STOPPED, RUNNING}, 2),
     Operation("exec", RUNNING, ["vm", "exec", "target", "--", "sh", "-c", "cat /root/marker; exit 7"], ["daemon", "vmm"],
               {RUNNING, STOPPED}, {STOPPED, RUNNING}),
@@ -83,8 +84,8 @@ def syscall_names():
 class Tracer:
     """A running torture-tracer (torture_tracer.c)."""
 
-    def __init__(self, program, role, n, daemon, helper, spares):
-        self.process = subprocess.Popen([program, role, str(n), str(daemon), str(helper), *map(str, spares)], stdout=subprocess.PIPE, text=True)
+    def __init__(self, program, role, n, daemon, helper, others):
+        self.process = subprocess.Popen([program, role, str(n), str(daemon), str(helper), *map(str, others)], stdout=subprocess.PIPE, text=True)
         assert self.process.stdout.readline() == "ready\n", "torture-tracer did not start"
 
     def end(self):
@@ -254,11 +255,19 @@ class Torture:
     def words_of(self, operation):
         return [str(self.options.kernel) if word == "KERNEL" else word for word in operation.words]
 
+    def vmms(self, role):
+        """The target's processes, as the tracer is told of them, when they are what dies."""
+        vm = self.vms().get("target")
+        if role != "vmm" or vm is None:
+            return []
+        return [f"vmm:{pid}" for pid, line in self.it.processes().items() if vm["id"] in line and " --job " not in line]
+
     def attempt(self, operation, role, n):
         """Runs it with a kill at the Nth call (0: none). What the tracer said."""
         self.bring_to(operation.needs)
         self.settle()
-        tracer = Tracer(self.options.tracer, role, n, self.it.daemon_pid(), self.it.helper.pid, self.it.spares())
+        vmms = self.vmms(role)
+        tracer = Tracer(self.options.tracer, role, n, self.it.daemon_pid(), self.it.helper.pid, self.it.spares() + vmms)
         command = self.it.popen(*self.words_of(operation), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         try:
             said = command.communicate(timeout=COMMAND_S)[1]
@@ -274,6 +283,8 @@ class Torture:
             self.settle()
         self.check_kernels()
         state = self.check_word(operation, command.returncode, said)
+        if outcome[0] == "killed" and vmms and state == RUNNING and operation.name != "restart":
+            raise Failure("the target is said to run, and its VMM was killed")
         self.check_witness()
         self.check_host(state)
         return outcome
@@ -317,11 +328,13 @@ class Torture:
         state = self.target_state()
         fitting = [o for o in self.operations if o.needs == state] or self.operations
         operation = self.random.choices(fitting, [o.weight for o in fitting])[0]
-        role = self.random.choice(operation.roles)
-        return operation, role
+        return operation, self.random.choice([role for role in operation.roles if self.is_wanted(operation.name, role)])
+
+    def is_wanted(self, name, role):
+        return not self.options.only or name in self.options.only or f"{name}:{role}" in self.options.only
 
     def run_all(self):
-        self.operations = [o for o in OPERATIONS if not self.options.only or o.name in self.options.only]
+        self.operations = [o for o in OPERATIONS if any(self.is_wanted(o.name, role) for role in o.roles)]
         self.take_baseline()
         if self.options.replay:
             name, role, n = self.options.replay.split(":")
@@ -387,7 +400,7 @@ def options_of(argv):
     parser.add_argument("--kills", type=int, default=10**9)
     parser.add_argument("--seconds", type=float, default=0, help="no further kill after this long")
     parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--only", action="append", help="this operation alone (may be repeated)")
+    parser.add_argument("--only", action="append", help="this OPERATION or OPERATION:ROLE alone (may be repeated)")
     parser.add_argument("--replay", help="OPERATION:ROLE:N")
     parser.add_argument("--keep-going", action="store_true", help="note failures and go on")
     parser.add_argument("--keep", action="store_true", help="leave everything as it is after a failure")

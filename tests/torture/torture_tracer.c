@@ -1,14 +1,15 @@
 /*
  * torture-tracer: kills one process of banger just before its Nth system call.
  *
- * It seizes (ptrace(2)) a living bangerd, its job processes and a living bangerd-root and follows what they start. What a
- * process is follows from its parent and its program: a child of bangerd is a job, a child of bangerd-root serves a request, and whatever
- * then executes a VMM is one. The system calls of all processes of the wanted role are counted together, in the order
+ * It seizes (ptrace(2)) a living bangerd, its job processes, a living bangerd-root and, when a VMM is to die, those that run
+ * already, and follows what they start. What a process is follows from its parent and its program: a child of bangerd is a job,
+ * a child of bangerd-root serves a request, and whatever then executes a VMM is one. The system calls of all processes of the wanted role are counted together, in the order
  * in which they happen; at the entry of the Nth the process that makes it gets SIGKILL, so the call never happens.
  *
  * It writes one line: "killed ROLE PID SYSCALL PROGRAM", or "counted N" when it was told to end (SIGTERM) before that. Then it
  * lets go of everything. The processes it does not kill run on as if nothing had been.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
@@ -242,17 +243,50 @@ static void take_changes(void)
         }
 }
 
-static int seize(const char *number, enum role role)
+static bool try_seize(const char *number, enum role role)
 {
         pid_t pid = (pid_t) strtol(number, NULL, 10);
 
-        if (pid <= 1 || ptrace(PTRACE_SEIZE, pid, NULL, (void *) (long) FOLLOW) < 0) {
-                (void) fprintf(stderr, "torture-tracer: seize process '%s': %s\n", number, strerror(errno));
-                return 1;
-        }
+        if (pid <= 1 || ptrace(PTRACE_SEIZE, pid, NULL, (void *) (long) FOLLOW) < 0)
+                return false;
         (void) add(pid, role);
         if (role == wanted)
                 (void) ptrace(PTRACE_INTERRUPT, pid, NULL, NULL); /* goes on stopping at system calls */
+        return true;
+}
+
+static int seize(const char *number, enum role role)
+{
+        if (try_seize(number, role))
+                return 0;
+        (void) fprintf(stderr, "torture-tracer: seize process '%s': %s\n", number, strerror(errno));
+        return 1;
+}
+
+/* All threads of a process that has run for long: those that it ends meanwhile are gone, those that it begins are ours already. */
+static void seize_vmm(const char *number)
+{
+        char path[64];
+        DIR *threads;
+
+        (void) snprintf(path, sizeof(path), "/proc/%.20s/task", number);
+        threads = opendir(path);
+        if (!threads)
+                return;
+        for (const struct dirent *thread; (thread = readdir(threads));)
+                if (thread->d_name[0] != '.')
+                        (void) try_seize(thread->d_name, ROLE_VMM);
+        (void) closedir(threads);
+}
+
+/* "PID" of a job, or "vmm:PID". */
+static int seize_also(const char *whom)
+{
+        static const char vmm[] = "vmm:";
+
+        if (strncmp(whom, vmm, sizeof(vmm) - 1) != 0)
+                return seize(whom, ROLE_JOB); /* it waits for its request */
+        seize_vmm(whom + sizeof(vmm) - 1);
         return 0;
 }
 
@@ -289,7 +323,8 @@ int main(int argc, char **argv)
                         wanted = (enum role) role;
         if (wanted == N_ROLES) {
                 (void) fputs(
-                        "Usage: torture-tracer daemon|job|helper|vmm N DAEMON_PID HELPER_PID [JOB_PID...]\n"
+                        "Usage: torture-tracer daemon|job|helper|vmm N DAEMON_PID HELPER_PID "
+                        "[JOB_PID|vmm:PID...]\n"
                         "Kills the process of that role that makes the Nth system call; 0: only counts.\n",
                         stderr);
                 return 2;
@@ -297,8 +332,8 @@ int main(int argc, char **argv)
         kill_at = strtoul(argv[2], NULL, 10);
         if (seize(argv[3], ROLE_DAEMON) || seize(argv[4], ROLE_HELPER))
                 return 1;
-        for (int i = 5; i < argc; i++) /* those that wait for their request */
-                if (seize(argv[i], ROLE_JOB))
+        for (int i = 5; i < argc; i++)
+                if (seize_also(argv[i]))
                         return 1;
         return trace();
 }
