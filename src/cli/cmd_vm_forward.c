@@ -79,6 +79,10 @@ static int listen_here(struct forward *forward, struct err *err)
         if (forward->fd == -EADDRINUSE)
                 return err_set(err, EADDRINUSE, OP_FORWARD,
                                "%s is in use on this host; take another port, or 0 for a free one", shown);
+        if (forward->fd == -EACCES && forward->host.ss_family != AF_UNIX)
+                return err_set(err, EACCES, OP_FORWARD,
+                               "%s is root's to listen on; take a port of at least 1024, or 0 for a free one",
+                               shown);
         if (forward->fd < 0) {
                 errno = -forward->fd;
                 return err_errno(err, OP_FORWARD, "listen on %s", shown);

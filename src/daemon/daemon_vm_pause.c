@@ -39,8 +39,9 @@ static void done(struct daemon_operation *operation, const struct daemon_job_end
 static int check(const struct daemon *daemon, const struct store_vm *vm, struct err *err)
 {
         if (vm->state != VM_RUNNING)
-                return err_set(err, EIO, "vm.pause", "vm '%s' is not running (%s)", vm->name,
-                               vm_state_name(vm->state));
+                return err_set(err, EIO, "vm.pause",
+                               "vm '%s' is not running (%s); 'banger vm start %s' starts it", vm->name,
+                               vm_state_name(vm->state), vm->name);
         return daemon_operation_check_idle(daemon, vm->id, vm->name, err);
 }
 

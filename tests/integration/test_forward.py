@@ -152,6 +152,7 @@ def test_what_cannot_be_forwarded_is_named(instance, shared_vm):
     taken = instance.home / "taken.sock"
     taken.write_text("")
     for words, says in ((("x:80",), "the host's side"), ((f"{taken}:80",), "exists"), (("no-such-vm", "0:2"), "no-such-vm"),
+                        (("22:22",), "22 is root's to listen on; take a port of at least 1024"),
                         (("--reverse", "0:80"), "port 0 is none"), (("--reverse", "80:/no/such/folder/s"), "/no/such/folder/s")):
         vm = () if words[0] == "no-such-vm" else (shared_vm,)
         done = instance.banger("vm", "port-forward", *vm, *words, check=False, timeout=60)

@@ -172,6 +172,13 @@ def test_prune_shows_and_asks_and_spares_what_runs(instance, records, guest):
     assert "no stopped vms" in instance.banger("vm", "prune").stderr
 
 
+def test_what_needs_a_running_vm_says_how_to_start_it(instance, records):
+    name, = records("asleep")
+    for words in ("pause", name), ("resume", name), ("ping", name), ("ports", name), ("exec", name, "--", "true"):
+        done = instance.banger("vm", *words, check=False)
+        assert done.returncode == 1 and f"'banger vm start {name}' starts it" in done.stderr, (words, done.stderr)
+
+
 def test_prune_spares_what_was_started_while_it_asked(instance, records):
     records("old-a", "woken")
     words = " ".join(instance.argv(instance.bin / "banger", "vm", "prune"))
