@@ -383,14 +383,13 @@ void agent_init(char **argv)
         if (init) {
                 agent_hold_begin();
                 start_agent(&boot);
+                agent_hold_wait();
                 set_nice(NICE_TO_COMMANDS);
         }
         agent_load_opened(&boot.later);
         agent_modules_done(&boot.later);
         agent_apply_service_files("", boot.config);
         json_decref(boot.config);
-        if (init)
-                agent_hold_wait();
         expedite_grace_periods(false);
         if (init) {
                 set_nice(0);

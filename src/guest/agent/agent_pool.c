@@ -18,6 +18,7 @@
 #define IDLE_WORKERS 2 /* one takes the call, the next one is there while its successor is made */
 #define BACKLOG      64
 #define RETRY_MS     100 /* after a fork that failed */
+#define QUIET_MS     200 /* without a call: then what later commands profit from delays no first one */
 
 struct pool {
         int listener, children, taken[2]; /* owned: listening socket, signalfd, pipe of workers' pids */
@@ -68,10 +69,10 @@ static void not_idle(struct pool *pool, pid_t pid)
                         pool->idle[i] = 0;
 }
 
-/* False when one could not be made. */
-static bool fill(struct pool *pool)
+/* The first n of them. False when one could not be made. */
+static bool fill(struct pool *pool, int n)
 {
-        for (int i = 0; i < IDLE_WORKERS; i++) {
+        for (int i = 0; i < n; i++) {
                 if (pool->idle[i] > 0)
                         continue;
                 pool->idle[i] = fork();
@@ -83,9 +84,17 @@ static bool fill(struct pool *pool)
         return true;
 }
 
+static int wait_limit(bool is_full, bool is_warm)
+{
+        if (!is_full)
+                return RETRY_MS;
+        return is_warm ? -1 : QUIET_MS;
+}
+
 void agent_pool_run(int listener)
 {
         struct pool pool = { .listener = listener };
+        bool is_warm = false;
         sigset_t mask;
 
         agent_command_keep_logins();
@@ -96,10 +105,8 @@ void agent_pool_run(int listener)
         pool.children = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
         if (pool.children < 0 || pipe2(pool.taken, O_CLOEXEC) < 0)
                 _exit(1);
-        (void) fill(&pool);
-        agent_command_warm();
         for (;;) {
-                bool full = fill(&pool);
+                bool is_full = fill(&pool, is_warm ? IDLE_WORKERS : 1);
                 struct pollfd p[] = {
                         {.fd = pool.taken[0],  .events = POLLIN},
                         { .fd = pool.children, .events = POLLIN}
@@ -107,7 +114,10 @@ void agent_pool_run(int listener)
                 struct signalfd_siginfo info;
                 pid_t pid;
 
-                (void) poll(p, 2, full ? -1 : RETRY_MS);
+                if (poll(p, 2, wait_limit(is_full, is_warm)) == 0 && is_full) {
+                        agent_command_warm();
+                        is_warm = true;
+                }
                 if (p[0].revents != 0 && read(pool.taken[0], &pid, sizeof(pid)) == (ssize_t) sizeof(pid))
                         not_idle(&pool, pid);
                 if (p[1].revents == 0)
