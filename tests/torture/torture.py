@@ -33,6 +33,7 @@ from torture_host import Host, difference  # noqa: E402
 
 SETTLE_S = 60
 COMMAND_S = 120
+NOTICE_S = 2  # from a VMM's end until the daemon says so
 CALLS_MAX = 6000  # of one role in one operation that are told apart
 
 ABSENT, STOPPED, RUNNING = "absent", "stopped", "running"
@@ -282,12 +283,20 @@ class Torture:
             self.it.end_daemon()  # it was told that something could not be undone; the next one undoes it
             self.settle()
         self.check_kernels()
+        if outcome[0] == "killed" and vmms and operation.name != "restart":
+            self.wait_for_vmms_end()
         state = self.check_word(operation, command.returncode, said)
-        if outcome[0] == "killed" and vmms and state == RUNNING and operation.name != "restart":
-            raise Failure("the target is said to run, and its VMM was killed")
         self.check_witness()
         self.check_host(state)
         return outcome
+
+    def wait_for_vmms_end(self):
+        """The kill may come when the command is done: QEMU's end, banger-qemu's and the daemon's word follow each other."""
+        deadline = time.monotonic() + NOTICE_S
+        while self.target_state() == RUNNING:
+            if time.monotonic() > deadline:
+                raise Failure("the target is said to run, and its VMM was killed")
+            time.sleep(0.02)
 
     def settle_traced(self, tracer):
         """What the operation left to do belongs to it: the tracer stays until it is done, or has killed."""
