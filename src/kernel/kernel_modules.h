@@ -15,7 +15,7 @@ enum kernel_module_stage {
         MODULE_FOR_CALL, /* to speak to the host */
         MODULE_FOR_DISK, /* to mount the disks */
         MODULE_FOR_REST,
-        MODULE_LATER, /* beside the first command */
+        MODULE_LATER, /* when the first command has ended, or takes longer */
         MODULE_N_STAGES,
 };
 

@@ -203,12 +203,12 @@ void agent_apply_files(const char *root, const json_t *config)
 
                 write_file(root, "/etc/resolv.conf", resolver, 0644);
         }
+        write_keys(root, json_object_get(config, "authorized_keys"));
         write_git(root, json_text(config, "git_name"), json_text(config, "git_email"));
 }
 
 void agent_apply_service_files(const char *root, const json_t *config)
 {
-        write_keys(root, json_object_get(config, "authorized_keys"));
         write_sshd(root);
         if (json_text(config, "address")[0] != '\0')
                 write_networkd(root, config);

@@ -43,9 +43,9 @@ void agent_open_modules(const char *folder, const char *list, struct agent_modul
 void agent_load_opened(const struct agent_modules *modules);
 void agent_modules_done(struct agent_modules *modules);
 
-/* Host name, resolver, git identity below `root`. A part that fails is told on the console. */
+/* Host name, resolver, keys, git identity below `root`: what a first command may add to. A part that fails is told on the console. */
 void agent_apply_files(const char *root, const json_t *config);
-/* What only services read that the image's init has yet to start: keys for sshd and its settings, systemd-networkd's. */
+/* What only services read that the image's init has yet to start: sshd, systemd-networkd. */
 void agent_apply_service_files(const char *root, const json_t *config);
 /* lo, and eth0 with address and default route. */
 int agent_apply_network(const json_t *config, struct err *err);
