@@ -135,16 +135,27 @@ static int check_unwanted(const struct daemon *daemon, const char *image, const 
                       : 0;
 }
 
-/* Nor those that something makes right now. doing: how that is called. */
-static int check_unmade(const struct daemon *daemon, const char *key, const char *method, const char *doing,
-                        struct err *err)
+/* Nor those that something makes right now. A key says whether it is an image's or a kernel's. */
+static int check_unmade(const struct daemon *daemon, const char *key, struct err *err)
 {
-        return daemon_job_find(daemon, key, method)
-                       ? err_set(err, EBUSY, "delete",
-                                 "%.*s '%s' is being %s: try again when that has ended, or end the command "
-                                 "that does it",
-                                 (int) strcspn(key, ":"), key, strchr(key, ':') + 1, doing)
-                       : 0;
+        static const struct {
+                const char *method, *doing;
+        } makers[] = {
+                {"job.image.pull",      "pulled"            },
+                { "job.image.promote",  "promoted"          },
+                { "job.image.register", "registered"        },
+                { "job.kernel.pull",    "pulled"            },
+                { "job.kernel.import",  "imported"          },
+                { "job.kernel.refresh", "brought up to date"},
+        };
+
+        for (size_t i = 0; i < sizeof(makers) / sizeof(makers[0]); i++)
+                if (daemon_job_find(daemon, key, makers[i].method))
+                        return err_set(err, EBUSY, "delete",
+                                       "%.*s '%s' is being %s: try again when that has ended, or end the "
+                                       "command that does it",
+                                       (int) strcspn(key, ":"), key, strchr(key, ':') + 1, makers[i].doing);
+        return 0;
 }
 
 /* An image of the catalog is made once; EEXIST when it is there. */
@@ -264,11 +275,7 @@ DAEMON_HANDLER(daemon_image_delete)
         if (r == 0)
                 r = check_unwanted(daemon, p->image, NULL, err);
         if (r == 0)
-                r = check_unmade(daemon, key, "job.image.pull", "pulled", err);
-        if (r == 0)
-                r = check_unmade(daemon, key, "job.image.promote", "promoted", err);
-        if (r == 0)
-                r = check_unmade(daemon, key, "job.image.register", "registered", err);
+                r = check_unmade(daemon, key, err);
         return r < 0 ? r : image_delete(daemon->images_folder, p->image, err);
 }
 
@@ -379,10 +386,6 @@ DAEMON_HANDLER(daemon_kernel_delete)
         if (r == 0)
                 r = check_unwanted(daemon, NULL, p->kernel, err);
         if (r == 0)
-                r = check_unmade(daemon, key, "job.kernel.pull", "pulled", err);
-        if (r == 0)
-                r = check_unmade(daemon, key, "job.kernel.import", "imported", err);
-        if (r == 0)
-                r = check_unmade(daemon, key, "job.kernel.refresh", "brought up to date", err);
+                r = check_unmade(daemon, key, err);
         return r < 0 ? r : kernel_delete(daemon->kernels_folder, p->kernel, err);
 }
