@@ -44,11 +44,12 @@ int file_read(const char *path, size_t max, char **ret_text, size_t *ret_n, stru
 int file_read_end(const char *path, size_t max, char **ret_text, struct err *err)
 {
         scoped_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-        scoped_free char *text = xcalloc(max + 1, 1);
+        scoped_free char *text = NULL;
         struct stat st;
 
         if (fd < 0 || fstat(fd, &st) < 0)
                 return err_errno(err, "file.read", "open '%s'", path);
+        text = xcalloc(max + 1, 1);
         if (pread(fd, text, max, st.st_size > (off_t) max ? st.st_size - (off_t) max : 0) < 0)
                 return err_errno(err, "file.read", "read '%s'", path);
         *ret_text = take_ptr(text);
