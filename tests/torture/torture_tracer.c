@@ -3,8 +3,8 @@
  *
  * It seizes (ptrace(2)) a living bangerd, its job processes, a living bangerd-root and, when a VMM is to die, those that run
  * already, and follows what they start. What a process is follows from its parent and its program: a child of bangerd is a job,
- * a child of bangerd-root serves a request, and whatever then executes a VMM is one. The system calls of all processes of the wanted role are counted together, in the order
- * in which they happen; at the entry of the Nth the process that makes it gets SIGKILL, so the call never happens.
+ * a child of bangerd-root serves a request, and whatever then executes a VMM is one. The system calls of all processes of the
+ * wanted role are counted together, in the order in which they happen; at the entry of the Nth the process that makes it gets SIGKILL, so the call never happens.
  *
  * It writes one line: "killed ROLE PID SYSCALL PROGRAM", or "counted N" when it was told to end (SIGTERM) before that. Then it
  * lets go of everything. The processes it does not kill run on as if nothing had been.
